@@ -1,0 +1,1 @@
+"""Kinema: characters that move by themselves."""

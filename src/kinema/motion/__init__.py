@@ -1,0 +1,6 @@
+"""What a motion is, and what can be done to one without a network: numpy only."""
+
+from kinema.motion.motion import Motion
+from kinema.motion.skeleton import BODY, Skeleton
+
+__all__ = ["BODY", "Motion", "Skeleton"]

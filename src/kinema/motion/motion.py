@@ -1,0 +1,101 @@
+"""Motion: the one thing that every format reads and writes, every model makes, and every metric judges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from kinema.motion import rotations
+from kinema.motion.skeleton import Skeleton
+
+MAX_FRAMES = 2_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """A skeleton moving through time. Immutable; arrays are read-only float64.
+
+    World: metres, seconds, radians; Y up, right-handed; +Z is the body's forward in the rest pose.
+
+    Args:
+        skeleton: J joints.
+        fps: frames per second.
+        root_position: (T, 3) world position of the root joint, metres.
+        rotations: (T, J, 4) rotation of each joint relative to its parent (of the root: to the world), unit
+            quaternions wxyz; all identity is the rest pose. Normalised here if within 1 % of unit length.
+        contacts: optional (T, J) bool, True where a joint touches the ground.
+        metadata: strings and numbers that travel with the motion: source, licence, captions.
+
+    Raises:
+        ValueError: shapes disagree, values are not finite, or quaternions are far from unit length.
+    """
+
+    skeleton: Skeleton
+    fps: float
+    root_position: np.ndarray
+    rotations: np.ndarray
+    contacts: np.ndarray | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        root = np.array(self.root_position, dtype=np.float64)
+        quats = np.array(self.rotations, dtype=np.float64)
+        joints = len(self.skeleton)
+        if root.ndim != 2 or root.shape[1] != 3 or not 1 <= len(root) <= MAX_FRAMES:
+            raise ValueError(f"root_position must be (T, 3) with 1 to {MAX_FRAMES} frames, got {root.shape}")
+        if quats.shape != (len(root), joints, 4):
+            raise ValueError(f"rotations must be ({len(root)}, {joints}, 4), got {quats.shape}")
+        if not (np.isfinite(self.fps) and 0 < self.fps <= 10_000):
+            raise ValueError(f"fps must be above 0 and at most 10000, got {self.fps}")
+        if not (np.isfinite(root).all() and np.isfinite(quats).all()):
+            raise ValueError("a motion must be finite numbers")
+        length = np.linalg.norm(quats, axis=-1)
+        if np.abs(length - 1).max() > 0.01:
+            raise ValueError(f"rotations must be unit quaternions, got lengths {length.min():.3f} to {length.max():.3f}")
+        quats = rotations.normalize(quats)
+        arrays: dict[str, np.ndarray] = {"root_position": root, "rotations": quats}
+        if self.contacts is not None:
+            contacts = np.array(self.contacts, dtype=bool)
+            if contacts.shape != (len(root), joints):
+                raise ValueError(f"contacts must be ({len(root)}, {joints}), got {contacts.shape}")
+            arrays["contacts"] = contacts
+        for name, array in arrays.items():
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
+        object.__setattr__(self, "fps", float(self.fps))
+        object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
+
+    def __len__(self) -> int:
+        """Number of frames T."""
+        return len(self.root_position)
+
+    def __repr__(self) -> str:
+        return f"Motion({len(self)} frames, {self.seconds:.2f} s at {self.fps:g} fps, {len(self.skeleton)} joints)"
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds: each frame lasts 1 / fps."""
+        return len(self) / self.fps
+
+    def replace(self, **changes: Any) -> Motion:
+        """A copy with some fields changed. Contacts are dropped when the rotations change and none are given."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        if {"rotations", "root_position", "skeleton"} & set(changes):
+            fields["contacts"] = None
+        return Motion(**{**fields, **changes})
+
+    def joint_positions(self) -> np.ndarray:
+        """(T, J, 3) joint positions in the world, metres."""
+        from kinema.motion.kinematics import forward_kinematics
+
+        return forward_kinematics(self.skeleton, self.root_position, self.rotations)[0]
+
+    def save(self, path: Any, **options: Any) -> None:
+        """Write to a file by its ending (.bvh, .glb, .png, .html, .npz); see `kinema.formats.save`."""
+        from kinema.formats import save
+
+        save(self, path, **options)
