@@ -55,7 +55,9 @@ class Motion:
             raise ValueError("a motion must be finite numbers")
         length = np.linalg.norm(quats, axis=-1)
         if np.abs(length - 1).max() > 0.01:
-            raise ValueError(f"rotations must be unit quaternions, got lengths {length.min():.3f} to {length.max():.3f}")
+            raise ValueError(
+                f"rotations must be unit quaternions, got lengths {length.min():.3f} to {length.max():.3f}"
+            )
         quats = rotations.normalize(quats)
         arrays: dict[str, np.ndarray] = {"root_position": root, "rotations": quats}
         if self.contacts is not None:
