@@ -1,0 +1,1 @@
+"""What motion is conditioned on: the request, and encoders of its parts."""
