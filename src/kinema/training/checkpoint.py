@@ -51,7 +51,7 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], scalars: dict[st
         with atomic_write(path) as temporary:
             save_file(tensors, temporary, metadata={"scalars": json.dumps(scalars)})
             # a machine that loses power must not keep the new name with old or no content
-            with temporary.open("rb") as file:
+            with temporary.open("r+b") as file:
                 os.fsync(file.fileno())
     except SafetensorError as error:
         raise OSError(errno.EIO, f"cannot write {path} ({error}); is the disk full?") from error

@@ -33,25 +33,12 @@ from kinema.training.task import Task
 CONSTANT = 0.75  # of the steps or of the time; the learning rate falls to zero over the rest
 
 
-@dataclass(frozen=True)
-class Decay:
-    """A straight line to zero: `factor` of the full learning rate at step `start`, zero at step `start + steps`."""
-
-    start: int
-    steps: int
-    factor: float = 1.0
-
-    def __call__(self, step: int) -> float:
-        return self.factor * min(1.0, max(0.0, 1 - (step - self.start) / self.steps))
-
-
 @dataclass
 class _State:
     """The scalars of a checkpoint. `step` is the next step to take."""
 
     step: int = 0
     seconds: float = 0.0
-    decay: Decay | None = None
     validation_seconds: float = 0.0
     finished: bool = False
 
@@ -62,12 +49,13 @@ class Trainer:
 
     Step k on process r draws its batch from `np.random.default_rng((seed, k, r))`, and torch's global generator is
     seeded from the same three numbers, so that a resumed run needs no generator state and, on one thread, has bit for
-    bit the losses of a run that was never interrupted. (With a budget in minutes, so long as the schedule is the same:
-    the schedule depends on the speed of the machine, and is recorded in the checkpoints.)
+    bit the losses of a run that was never interrupted.
 
     The learning rate rises linearly over `warmup` steps, stays, and falls linearly to zero over the last quarter of
-    the steps or of the minutes. In minutes, the fall is drawn from the speed measured so far, and drawn again from
-    the present learning rate at every checkpoint; the budget ends the run in any case.
+    the steps or of the minutes. With minutes the fall follows the clock, whatever the speed of the machine, so that
+    only the steps before it are repeated exactly; the log has the rate of every step.
+
+    Several processes (`torchrun --nproc_per_node 2 -m kinema train ...`) draw a batch each and share their gradients.
 
     In the folder: `run.json` (settings), `checkpoints/`, `best.safetensors` (the moving-average weights with the best
     validation score), `log.jsonl`, `loss.png`, `report.json` and, at the end, `export/` written by the task.
@@ -123,7 +111,10 @@ class Trainer:
             OSError: the disk is full; the last whole checkpoint stays.
             SystemExit: SIGINT or SIGTERM came; a checkpoint was saved first (exit status 130 or 143).
         """
-        accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
+        accelerator = Accelerator(
+            cpu=not torch.cuda.is_available(),  # without this it does not see the other processes of a CPU run
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        )
         # tasks may leave parameters unused in a step (one pair of scales a batch), so DDP must look; that others
         # use them all is no reason to warn
         warnings.filterwarnings("ignore", message=".*find_unused_parameters=True was specified.*")
@@ -185,6 +176,7 @@ class _Run:
             finally:
                 if self.main:
                     self.log.close()
+        self.accelerator.wait_for_everyone()  # the first process has written the best weights
         report = self._report()
         if self.main:
             self._export(report)
@@ -207,7 +199,7 @@ class _Run:
             if self.main and monotonic() - self.last_checkpoint >= self.trainer.checkpoint_every:
                 self._save()
         if stop == 1:
-            self.state.finished = True
+            self.state.finished, self.state.seconds = True, self._seconds()
             if self.main:
                 if self.state.step % self.trainer.validate_every:
                     self._validate()
@@ -233,32 +225,19 @@ class _Run:
         return int(stop), rate
 
     def _is_over(self) -> bool:
-        step, trainer = self.state.step, self.trainer
-        if trainer.steps is not None:
-            start = int(trainer.steps * CONSTANT)
-            self.state.decay = Decay(start, trainer.steps - start)
-            return step >= trainer.steps
-        if self._left() <= 0 and step > 0:
-            return True
-        if self.state.decay is None and self._seconds() >= CONSTANT * self._budget():
-            # the last validation is part of the budget, so its cost must be known before the fall is drawn
-            if not self.state.validation_seconds and step > 0:
-                self._validate()
-            self._draw_decay()
-            self._save()  # from here on the schedule is a function of the step, also for a run resumed here
-        return self.state.decay is not None and step >= self.state.decay.start + self.state.decay.steps
+        if self.trainer.steps is not None:
+            return self.state.step >= self.trainer.steps
+        if not self.state.validation_seconds and self._left() <= (1 - CONSTANT) * self._budget() and self.state.step:
+            self._validate()  # the last validation is part of the budget, so its cost must be known before the end
+        return self._left() <= 0 and self.state.step > 0
 
     def _factor(self, step: int) -> float:
         """Of the full learning rate."""
-        warm = min(1.0, (step + 1) / max(1, self.trainer.warmup))
-        return min(warm, self.state.decay(step)) if self.state.decay else warm
-
-    def _draw_decay(self) -> None:
-        """The fall from the present learning rate to zero at the end of the budget, at the speed so far."""
-        done = self.state.step - self.first_step
-        speed = done / max(1e-9, self._seconds() - self.seconds_before)
-        factor = self.state.decay(self.state.step) if self.state.decay else 1.0
-        self.state.decay = Decay(self.state.step, max(1, round(self._left() * speed)), factor)
+        if self.trainer.steps is not None:
+            left = 1 - step / self.trainer.steps
+        else:
+            left = max(0.0, self._left() / self._budget())
+        return min((step + 1) / max(1, self.trainer.warmup), left / (1 - CONSTANT), 1.0)
 
     def _budget(self) -> float:
         return (self.trainer.minutes or 0) * 60
@@ -322,7 +301,11 @@ class _Run:
         self.state.validation_seconds = monotonic() - began
         seconds = round(self._seconds(), 3)
         self.log.add({"step": self.state.step, "validation": measures, "seconds": seconds})
-        # a resumed run meets its own best again: it is equal then, not better; nan is never better
+        if not math.isfinite(measures["score"]):
+            raise ValueError(
+                f"training {self.task.name}: the validation score is {measures['score']} at step {self.state.step}"
+            )
+        # a resumed run meets its own best again: it is equal then, not better
         better = measures["score"] < self.best["validation"]["score"] if self.best else True
         if better:
             self.best = {"step": self.state.step, "validation": measures, "seconds": seconds}
@@ -331,8 +314,6 @@ class _Run:
         self._say(f"step {self.state.step}: {text}{' (best)' if better else ''}")
 
     def _save(self) -> None:
-        if self.trainer.minutes is not None and self.state.decay and not self.state.finished:
-            self._draw_decay()
         self.state.seconds = self._seconds()
         tensors: dict[str, torch.Tensor] = {}
         tensors |= {f"model.{name}": tensor for name, tensor in named_tensors(self.model)}
@@ -349,18 +330,16 @@ class _Run:
         if newest is None:
             return
         tensors, scalars = newest
-        decay = scalars.pop("decay")
-        self.state = _State(**scalars, decay=Decay(**decay) if decay else None)
+        self.state = _State(**scalars)
         set_tensors(self.model, tensors, "model.")
         set_tensors(self.averaged, tensors, "average.")
         for name, parameter in self.parameters.items():
-            saved = {key: tensors.get(f"optimizer.{key}.{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
-            # none for a parameter that has never had a gradient
-            self.optimizer.state.update(
-                {parameter: {key: value.to(parameter.device) for key, value in saved.items() if value is not None}}
-                if saved["step"] is not None
-                else {}
-            )
+            if f"optimizer.step.{name}" not in tensors:
+                continue  # this parameter has never had a gradient
+            moments = {
+                key: tensors[f"optimizer.{key}.{name}"].to(parameter.device) for key in ("exp_avg", "exp_avg_sq")
+            }
+            self.optimizer.state[parameter] = {"step": tensors[f"optimizer.step.{name}"], **moments}
         self._say(f"{self.task.name}: going on at step {self.state.step}, {self.state.seconds / 60:.1f} min trained")
 
     def _read_best(self) -> dict[str, Any] | None:
@@ -442,7 +421,9 @@ class _Run:
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(None),
-            TextColumn("step {task.fields[step]} · loss {task.fields[loss]} · {task.fields[speed]} · {task.fields[left]}"),
+            TextColumn(
+                "step {task.fields[step]} · loss {task.fields[loss]} · {task.fields[speed]} · {task.fields[left]}"
+            ),
             console=Console(stderr=True),
             disable=not self.main,
         )

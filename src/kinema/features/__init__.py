@@ -1,0 +1,1 @@
+"""Motion as the tensor that a network sees, each with a tested inverse."""

@@ -1,0 +1,133 @@
+"""Kinema's own file: a `Motion` in full precision, as NumPy arrays in a zip, and its metadata as JSON.
+
+| array | shape | |
+| --- | --- | --- |
+| `format` | | the string "kinema-motion-1" |
+| `names`, `parents` | (J,) | joint names, index of each joint's parent, -1 for the root |
+| `offsets`, `tips` | (J, 3) | metres |
+| `fps` | | frames per second |
+| `root_position` | (T, 3) | metres |
+| `rotations` | (T, J, 4) | local unit quaternions wxyz |
+| `contacts` | (T, J) | bool, only where the motion has them |
+| `metadata` | | a JSON object in a string |
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kinema.formats.files import atomic_write
+from kinema.motion.motion import Motion
+from kinema.motion.skeleton import Skeleton
+
+FORMAT = "kinema-motion-1"
+MAX_BYTES = 2_000_000_000
+
+_KINDS = {  # the dtype kinds that each array may have
+    **{"format": "U", "names": "U", "parents": "iu", "offsets": "f", "tips": "f", "fps": "f"},
+    **{"root_position": "f", "rotations": "f", "contacts": "b", "metadata": "U"},
+}
+
+
+def write_npz(motion: Motion, path: str | os.PathLike[str]) -> None:
+    """Write a motion so that `read_npz` gives back the same numbers (quaternions up to the last bit).
+
+    Raises:
+        ValueError: a metadata value is not something that JSON can hold.
+        OSError: the file cannot be written.
+    """
+    try:
+        metadata = json.dumps(dict(motion.metadata), default=_plain)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"metadata must be strings, numbers, lists and dictionaries: {error}") from None
+    arrays: dict[str, Any] = {
+        "format": FORMAT,
+        "names": np.array(motion.skeleton.names),
+        "parents": np.array(motion.skeleton.parents, dtype=np.int32),
+        "offsets": motion.skeleton.offsets,
+        "tips": motion.skeleton.tips,
+        "fps": motion.fps,
+        "root_position": motion.root_position,
+        "rotations": motion.rotations,
+        "metadata": metadata,
+    }
+    if motion.contacts is not None:
+        arrays["contacts"] = motion.contacts
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is none of these")
+
+
+def read_npz(path: str | os.PathLike[str]) -> Motion:
+    """Read a motion that `write_npz` wrote.
+
+    Raises:
+        ValueError: the file is something else, damaged, or claims to be larger than a motion can be.
+        OSError: the file cannot be read.
+    """
+    path = Path(path)
+    with open(path, "rb") as file:
+        try:
+            arrays = _read_arrays(path, file)
+        except _Refused as error:
+            raise ValueError(str(error)) from None
+        except Exception as error:  # zipfile and zlib raise almost anything on damaged input
+            raise ValueError(f"{path}: is not a motion file of Kinema, or damaged ({error})") from None
+    missing = [name for name in _KINDS if name not in arrays and name != "contacts"]
+    if missing or str(arrays["format"]) != FORMAT:
+        raise ValueError(f"{path}: is not a motion file of Kinema ({FORMAT}); it may come from another program")
+    try:
+        metadata = json.loads(str(arrays["metadata"]))
+        if not isinstance(metadata, dict):
+            raise ValueError("the metadata is not an object")
+        if arrays["fps"].shape != () or arrays["names"].ndim != 1 or arrays["parents"].ndim != 1:
+            raise ValueError("the arrays have wrong shapes")
+        names = tuple(str(name) for name in arrays["names"])
+        skeleton = Skeleton(names, tuple(arrays["parents"].tolist()), arrays["offsets"], arrays["tips"])
+        fps, contacts = float(arrays["fps"]), arrays.get("contacts")
+        return Motion(skeleton, fps, arrays["root_position"], arrays["rotations"], contacts, metadata)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+class _Refused(Exception):
+    """A sentence for the user about a file that is whole but not wanted."""
+
+
+def _read_arrays(path: Path, file: Any) -> dict[str, np.ndarray]:
+    """The known arrays of an npz, after a look at the sizes that its directory and the array headers claim."""
+    arrays = {}
+    with zipfile.ZipFile(file) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        if "format" not in members:
+            raise _Refused(f"{path}: is not a motion file of Kinema; an AMASS or HumanML3D file is not read yet")
+        if sum(info.file_size for info in members.values()) > MAX_BYTES:
+            raise _Refused(f"{path}: unpacks to more than {MAX_BYTES / 1e9:.0f} GB, which no motion needs")
+        for name, info in members.items():
+            if name not in _KINDS:
+                continue
+            with archive.open(info) as member:
+                version = np.lib.format.read_magic(member)
+                if version == (1, 0):
+                    shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+                else:
+                    shape, _, dtype = np.lib.format.read_array_header_2_0(member)
+                # before anything is allocated: what the header claims must be there
+                size = math.prod(shape) * dtype.itemsize
+                if dtype.kind not in _KINDS[name] or size > info.file_size:
+                    raise _Refused(f"{path}: array {name} has type {dtype} and shape {shape}, which cannot be")
+            with archive.open(info) as member:
+                arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
+    return arrays

@@ -1,0 +1,218 @@
+"""Feet on the ground: when they touch it, how much they slide, and a clean-up that holds them still."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+from kinema.motion import rotations as rot
+from kinema.motion.kinematics import aim, two_bone_ik
+from kinema.motion.motion import Motion
+from kinema.motion.skeleton import Skeleton
+
+TOE_HEIGHT = 0.03
+"""Height of BODY's toe joint over the sole of a flat foot, metres."""
+ANKLE_HEIGHT = 0.098
+"""Height of BODY's ankle over the sole of a flat foot, metres."""
+
+_TOE_NEAR = 0.05
+_ANKLE_NEAR = 0.12
+_SHORTEST = 0.1  # seconds; contacts and gaps shorter than this (3 frames at 30 fps) are noise
+_RAMP = 0.15  # seconds over which a held foot is let go
+_HOVER = 0.01  # metres that a held toe may be off its height in a flat foot: contacts of real feet roll
+_SHORT = 0.015  # metres that a straight leg may end above its target: sinking hips would show more, as bending knees
+_MAX_DROP = 0.06  # metres that the hips may sink so that both feet reach the ground
+
+
+def find_feet(skeleton: Skeleton) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Indices of (ankle, toe) of the left and of the right foot, by joint name.
+
+    Raises:
+        ValueError: the names are none of those known, or there are no toes.
+    """
+    from kinema.motion.retarget import match_joints  # which itself grounds what it makes, with this module
+
+    joints = match_joints(skeleton)
+    if not {"left_foot", "right_foot"} <= joints.keys():
+        raise ValueError("the skeleton has no toe joints to stand on; retarget the motion to BODY first")
+    return (joints["left_ankle"], joints["left_foot"]), (joints["right_ankle"], joints["right_foot"])
+
+
+def foot_contacts(motion: Motion, max_speed: float = 0.3) -> np.ndarray:
+    """(T, J) bool: where a toe or an ankle stands on the ground y = 0.
+
+    A toe joint is in contact below 5 cm, an ankle below 12 cm (2 cm above where they are in a flat foot), while it
+    moves slower than `max_speed` m/s (central difference over three frames, in all directions). Gaps and then
+    contacts shorter than 0.1 s are removed, except at the ends of the clip, where their length is unknown.
+
+    Raises:
+        ValueError: the skeleton has no known feet.
+    """
+    contacts = np.zeros((len(motion), len(motion.skeleton)), dtype=bool)
+    positions = motion.joint_positions()
+    shortest = round(_SHORTEST * motion.fps)
+    for ankle, toe in find_feet(motion.skeleton):
+        for joint, height in ((ankle, _ANKLE_NEAR), (toe, _TOE_NEAR)):
+            path = positions[:, joint]
+            slow = _speed(path, motion.fps) < max_speed
+            touching = slow & (path[:, 1] < height)
+            _flip_short_runs(touching, False, shortest)
+            _flip_short_runs(touching, True, shortest)
+            contacts[:, joint] = touching
+    return contacts
+
+
+def foot_sliding(motion: Motion) -> float:
+    """Mean horizontal speed of the toes while they are near the ground, m/s; 0 where they never are.
+
+    The mean is over all steps from a frame to the next, of both feet, at which the toe joint is within 5 cm of y = 0
+    at both ends.
+
+    Raises:
+        ValueError: the skeleton has no known feet.
+    """
+    speed, near = _toe_steps(motion)
+    return float(speed[near].mean()) if near.any() else 0.0
+
+
+def foot_skating(motion: Motion) -> float:
+    """Share of the steps between frames at which either toe slides: below 5 cm at both ends and faster than 0.5 m/s.
+
+    The skating ratio of the controllable-motion literature (OmniControl, GMD), horizontal speed.
+
+    Raises:
+        ValueError: the skeleton has no known feet.
+    """
+    speed, near = _toe_steps(motion)
+    return float((near & (speed > 0.5)).any(1).mean()) if len(speed) else 0.0
+
+
+def lock_feet(motion: Motion, contacts: np.ndarray | None = None) -> Motion:
+    """Foot clean-up: hold every foot still while it is in contact, and put it on the ground y = 0.
+
+    Over each contact of a toe the joint is held at the median of its path, within 1 cm of its height in a flat foot;
+    while the ankle is in contact too, the foot also keeps its mean direction. The correction sets in and fades out over
+    0.15 s around the contact. The legs follow by inverse kinematics; where they are too short by more than 1.5 cm the
+    hips sink smoothly, by up to 6 cm, and beyond that the foot comes as near as it can. Contacts of an ankle alone are
+    left as they are. A motion without contacts is returned unchanged. The result carries the contacts.
+
+    Args:
+        motion: standing on y = 0 (see `ground`).
+        contacts: (T, J) bool; `foot_contacts(motion)` by default. Feet that slide faster than its 0.3 m/s need contacts
+            from elsewhere: from a model, or with a higher `max_speed`.
+
+    Raises:
+        ValueError: the skeleton has no known feet, or the contacts have another shape.
+    """
+    contacts = foot_contacts(motion) if contacts is None else np.asarray(contacts, dtype=bool)
+    if contacts.shape != (len(motion), len(motion.skeleton)):
+        raise ValueError(f"contacts must be {(len(motion), len(motion.skeleton))}, got {contacts.shape}")
+    skeleton, ramp = motion.skeleton, max(round(_RAMP * motion.fps), 1)
+    feet = find_feet(skeleton)
+    if not contacts[:, [toe for _, toe in feet]].any():
+        return motion.replace(contacts=contacts)
+    positions = motion.joint_positions()
+
+    toe_targets, ankle_targets, weights = [], [], []
+    for ankle, toe in feet:
+        path = positions[:, toe]
+        spans = _runs(contacts[:, toe])
+        held = [np.median(path[start:end], axis=0) for start, end in spans]
+        for point in held:
+            point[1] = np.clip(point[1], TOE_HEIGHT - _HOVER, TOE_HEIGHT + _HOVER)
+        toe_target = path + _offsets(path, spans, held, ramp)
+        # the ankle moves along with the toe; where both touch, its place seen from the toe is held as well
+        reach = positions[:, ankle] - path
+        flat = _runs(contacts[:, toe] & contacts[:, ankle])
+        reach = reach + _offsets(reach, flat, [reach[start:end].mean(0) for start, end in flat], ramp)
+        length = np.linalg.norm(skeleton.offsets[toe])
+        toe_targets.append(toe_target)
+        ankle_targets.append(toe_target + length * rot.normalize(reach))
+        weights.append(_offsets(np.zeros((len(motion), 1)), spans, [np.ones(1)] * len(spans), ramp)[:, 0])
+
+    drops = []
+    for (ankle, _), target, weight in zip(feet, ankle_targets, weights, strict=True):
+        knee = skeleton.parents[ankle]
+        hip = positions[:, skeleton.parents[knee]]
+        leg = 0.998 * np.linalg.norm(skeleton.offsets[[knee, ankle]], axis=-1).sum()
+        across = np.sum((target - hip)[:, [0, 2]] ** 2, -1)
+        needed = hip[:, 1] - target[:, 1] - np.sqrt(np.maximum(leg**2 - across, 0))
+        drops.append(weight * np.clip(needed - _SHORT, 0, _MAX_DROP))
+    drop = _smooth_envelope(np.max(drops, axis=0), ramp)
+    root = motion.root_position - drop[:, None] * (0, 1, 0)
+    rotations = motion.rotations
+    for (ankle, toe), ankle_target, toe_target, weight in zip(feet, ankle_targets, toe_targets, weights, strict=True):
+        weight = np.maximum(weight, np.minimum(drop / 0.001, 1))  # a foot in the air must not sink with the hips
+        rotations = two_bone_ik(skeleton, rotations, root, ankle, ankle_target, weight)
+        rotations = aim(skeleton, rotations, root, ankle, toe, toe_target, weight)
+    return motion.replace(root_position=root, rotations=rotations, contacts=contacts)
+
+
+def _offsets(path: np.ndarray, spans: list[tuple[int, int]], held: list[np.ndarray], ramp: int) -> np.ndarray:
+    """(T, D) what to add to the path so that it stays at a point over every span, and is itself `ramp` frames away.
+
+    Between, cubic Hermite curves continue value and speed; where two spans are near, one leads to the other.
+    """
+    offsets = np.zeros_like(path)
+    zero = np.zeros(path.shape[1])
+    knots = []  # (frame, value, slope) in time order; curves run between the 1st and 2nd, 2nd and 3rd, ...
+    for (start, end), point in zip(spans, held, strict=True):
+        offsets[start:end] = point - path[start:end]
+        if not knots or start - knots[-1][0] > 2 * ramp:
+            if knots:
+                knots.append((knots[-1][0] + ramp, zero, zero))
+            knots.append((start - ramp, zero, zero))
+        inner = np.diff(offsets[start:end], axis=0) if end - start > 1 else zero[None]
+        knots += [(start, offsets[start], inner[0]), (end - 1, offsets[end - 1], inner[-1])]
+    if knots:
+        knots.append((knots[-1][0] + ramp, zero, zero))
+    inside = np.zeros(len(path), dtype=bool)
+    for start, end in spans:
+        inside[start:end] = True
+    for (first, value, slope), (last, next_value, next_slope) in pairwise(knots):
+        frames = np.arange(max(first, 0), min(last + 1, len(path)))
+        frames = frames[~inside[frames]]
+        if len(frames) == 0:
+            continue
+        length = last - first
+        t = ((frames - first) / length)[:, None]
+        s = 1 - t
+        offsets[frames] = s**2 * ((1 + 2 * t) * value + t * length * slope)
+        offsets[frames] += t**2 * ((1 + 2 * s) * next_value - s * length * next_slope)
+    return offsets
+
+
+def _smooth_envelope(values: np.ndarray, reach: int) -> np.ndarray:
+    """A smooth curve (T,) that is nowhere below the values: their maximum nearby, averaged with a Hann window."""
+    wide = np.lib.stride_tricks.sliding_window_view(np.pad(values, 2 * reach, mode="edge"), 2 * reach + 1).max(1)
+    window = np.hanning(2 * reach + 3)[1:-1]
+    return np.convolve(wide, window / window.sum(), mode="valid")
+
+
+def _toe_steps(motion: Motion) -> tuple[np.ndarray, np.ndarray]:
+    """Horizontal speed (T - 1, 2) of both toes and whether they are near the ground before and after."""
+    toes = motion.joint_positions()[:, [toe for _, toe in find_feet(motion.skeleton)]]
+    speed = np.linalg.norm(np.diff(toes[..., [0, 2]], axis=0), axis=-1) * motion.fps
+    low = toes[..., 1] < _TOE_NEAR
+    return speed, low[1:] & low[:-1]
+
+
+def _speed(path: np.ndarray, fps: float) -> np.ndarray:
+    """(T, 3) -> (T,) speed by central differences, one-sided at the ends."""
+    if len(path) == 1:
+        return np.zeros(1)
+    return np.linalg.norm(np.gradient(path, axis=0), axis=-1) * fps
+
+
+def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
+    """[start, end) of every run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
+
+
+def _flip_short_runs(mask: np.ndarray, value: bool, shortest: int) -> None:
+    """Flip, in place, the inner runs of `value` that are shorter than `shortest` frames."""
+    for start, end in _runs(mask == value):
+        if start > 0 and end < len(mask) and end - start < shortest:
+            mask[start:end] = not value
