@@ -42,7 +42,7 @@ def write_strip(motion: Motion, path: str | os.PathLike[str], frames: int = 8, t
         ValueError: `frames` is out of range.
         OSError: the file cannot be written.
     """
-    write_strips([motion], path, [_caption(motion) if title is None else title], frames)
+    write_strips([motion], path, [caption(motion) if title is None else title], frames)
 
 
 def write_strips(
@@ -56,7 +56,7 @@ def write_strips(
     """
     from PIL import Image
 
-    titles = [_caption(motion) for motion in motions] if titles is None else list(titles)
+    titles = [caption(motion) for motion in motions] if titles is None else list(titles)
     if not motions:
         raise ValueError("a picture needs at least one motion")
     if len(titles) != len(motions):
@@ -73,7 +73,8 @@ def write_strips(
         sheet.save(temporary_path, format="PNG", compress_level=4)
 
 
-def _caption(motion: Motion) -> str:
+def caption(motion: Motion) -> str:
+    """What the motion's metadata say that it shows; empty if nothing."""
     return str(motion.metadata.get("text", ""))
 
 
@@ -121,7 +122,7 @@ def _strip(motion: Motion, frames: int, title: str) -> Image.Image:
     draw = ImageDraw.Draw(image)
     small, large = ImageFont.load_default(14), ImageFont.load_default(19)
     about = f"{motion.seconds:.1f} s, {motion.fps:g} fps"
-    room = _WIDTH - 40 - draw.textlength(about, small)
+    room = _WIDTH - 60 - draw.textlength(about, small)
     draw.text((14, 9), _shorten(draw, title, large, room), _INK, large)
     draw.text((_WIDTH - 14, 13), about, _FAINT, small, anchor="ra")
     baseline = _TITLE_HEIGHT + _PANEL_HEIGHT + 6

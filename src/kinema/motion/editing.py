@@ -66,8 +66,8 @@ def mirror(motion: Motion) -> Motion:
     """Left and right swapped, as seen in a mirror in the plane x = 0. Captions in the metadata are not changed.
 
     Joints are paired by their names: "left" and "right" in any case, or a single letter l and r at the start or set
-    off by separators; those without a counterpart are taken for the middle. The result's skeleton is the mirror image too; for a skeleton
-    with a symmetrical rest pose, such as BODY, that is the same one.
+    off by separators; those without a counterpart are taken for the middle. The result's skeleton is the mirror image
+    too; for a skeleton with a symmetrical rest pose, such as BODY, that is the same one.
 
     Raises:
         ValueError: no joint has a counterpart by name, or the counterparts hang differently in the tree.

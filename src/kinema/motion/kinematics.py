@@ -50,8 +50,9 @@ def two_bone_ik(
 
     The middle joint bends in its present plane by the law of cosines, then the upper joint swings by the smallest
     rotation. The joint itself keeps its orientation in the world, so that a flat foot stays flat. A straight limb
-    bends as a person's does: legs backward, arms forward in the rest pose. Targets nearer than 99.5 % of the limb's
-    length are reached exactly; farther ones are approached, never beyond 99.9 %, so that the knee does not pop.
+    bends as a person's does: legs backward, arms forward in the rest pose. Targets nearer than 99.7 % of the limb's
+    length are reached exactly; farther ones are approached, never beyond 99.9 %, so that the knee does not pop: a
+    straight leg comes out bent by 6 degrees.
 
     Args:
         skeleton: J joints.
@@ -160,8 +161,8 @@ def _chain(
 
 
 def _soft_limit(distance: np.ndarray, length: float) -> np.ndarray:
-    """Distances up to 99.5 % of `length` unchanged, larger ones bent smoothly towards 99.9 %."""
-    start, room = 0.995 * length, 0.004 * length
+    """Distances up to 99.7 % of `length` unchanged, larger ones bent smoothly towards 99.9 %."""
+    start, room = 0.997 * length, 0.002 * length
     beyond = np.maximum(distance - start, 0)
     return np.minimum(distance, start) + room * -np.expm1(-beyond / room)
 

@@ -195,10 +195,12 @@ def between(a: Array, b: Array) -> Array:
     """Smallest rotation that turns the direction a (..., 3) into the direction b (..., 3)."""
     a, b = normalize(a), normalize(b)
     w = 1 + np.sum(a * b, -1, keepdims=True)
+    # the same from a + b keeps its digits where the directions are nearly opposite
+    w = np.where(w < 0.1, np.sum((a + b) ** 2, -1, keepdims=True) / 2, w)
     # opposite directions: turn half around about any axis across a
     across = cross(a, np.where(np.abs(a[..., :1]) < 0.9, _AXES["X"], _AXES["Y"]))
     opposite = np.concatenate([np.zeros_like(w), across], -1)
-    return normalize(np.where(w < 1e-8, opposite, np.concatenate([w, cross(a, b)], -1)))
+    return normalize(np.where(w < 1e-20, opposite, np.concatenate([w, cross(a, b)], -1)))
 
 
 def twist(quats: Array, axis: Array) -> Array:

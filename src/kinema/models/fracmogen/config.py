@@ -24,7 +24,7 @@ class FracMoGenConfig:
     width: int = 192
     heads: int = 6
     sampler_layers: int = 6
-    refiner_layers: int = 5
+    refiner_layers: int = 4
     text_drop: float = 0.1
     known: float = 0.35
 

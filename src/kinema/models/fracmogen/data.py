@@ -121,7 +121,7 @@ class FracMoGenTask:
     name = "fracmogen"
 
     def __init__(
-        self, config: FracMoGenConfig, corpora: Sequence[str | Path], *, batch: int = 96, refiner_batch: int = 24
+        self, config: FracMoGenConfig, corpora: Sequence[str | Path], *, batch: int = 96, refiner_batch: int = 16
     ) -> None:
         self.config = config
         self.corpora = [Corpus.open(folder) for folder in corpora]
@@ -130,7 +130,7 @@ class FracMoGenTask:
         self.samples, self.refined = batch, refiner_batch
         self.settings: Mapping[str, Any] = {
             "config": asdict(config),
-            "corpora": [corpus.info["hash"] for corpus in self.corpora],
+            "corpora": [corpus.info["sha256"] for corpus in self.corpora],
             "batch": batch,
             "refiner_batch": refiner_batch,
         }
@@ -298,9 +298,7 @@ def see(base: scales.Keys, known: np.ndarray, phases: int, mean: np.ndarray, sca
         mean, scale: (154,) normaliser of the state.
     """
     per_second = 30.0  # m/s and rad/s are of the order of 1
-    motion = np.concatenate(
-        [scales.turned(base.velocity[:, 151:153], -base.state[:, 153]), base.velocity[:, 153:]], 1
-    )
+    motion = np.concatenate([scales.turned(base.velocity[:, 151:153], -base.state[:, 153]), base.velocity[:, 153:]], 1)
     phase = (np.arange(len(known)) % phases) / phases
     pose = (base.state[:, POSE] - mean[:151]) / scale[:151]
     return np.concatenate([pose, motion * per_second, phase[:, None], known[:, None]], 1)

@@ -1,0 +1,1 @@
+"""Judging motion: the evaluator that sees joints and text, and the metrics."""

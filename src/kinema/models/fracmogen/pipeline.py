@@ -1,0 +1,361 @@
+"""FracMoGen in use: a Request in, Motions out.
+
+Windows of up to 10.7 s follow one another; each after the first begins with the last key frames of the one before,
+given as known, so prompts of a timeline, a past motion and long requests are the same mechanism. Within a window:
+sample the key frames of the chain's first scale (overwriting what is known and steering towards the targets at every
+step), refine scale by scale, then meet the targets exactly by kinematics.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from kinema.conditions.request import Request, Target
+from kinema.conditions.text import TextEncoder
+from kinema.formats.files import atomic_write
+from kinema.models.fracmogen import scales, targets
+from kinema.models.fracmogen.config import COARSEST, TOP, FracMoGenConfig
+from kinema.models.fracmogen.data import corrected, see
+from kinema.models.fracmogen.model import FracMoGen, known_channels
+from kinema.models.fracmogen.scales import Keys
+from kinema.motion import Motion
+from kinema.motion.contacts import lock_feet
+
+DEFAULT_SECONDS = 5.0
+OVERLAP = 3  # key frames of the past that a window sees
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to walk down the scales.
+
+    Args:
+        chain: levels from the one that is sampled to 0, falling; level l has every 2^l-th frame.
+        steps: Euler steps of the sampler.
+        guidance: how far to go beyond the prediction without text; 1 is none.
+        foot_lock: hold planted feet in place by inverse kinematics at the end.
+
+    Raises:
+        ValueError: no such chain.
+    """
+
+    chain: tuple[int, ...] = (3, 1, 0)
+    steps: int = 8
+    guidance: float = 2.5
+    foot_lock: bool = True
+
+    def __post_init__(self) -> None:
+        falling = all(a > b for a, b in zip(self.chain, self.chain[1:], strict=False))
+        if not self.chain or self.chain[-1] != 0 or not falling or not TOP <= self.chain[0] <= COARSEST:
+            raise ValueError(
+                f"a chain falls from {COARSEST}, 4 or {TOP} to 0, such as 3-1-0; got {'-'.join(map(str, self.chain))}"
+            )
+        if not 1 <= self.steps <= 1000 or not 0 <= self.guidance <= 20:
+            raise ValueError("steps must be 1 to 1000 and guidance 0 to 20")
+
+
+@dataclass
+class _Job:
+    """One window of one motion: what to sample it from. Frames count from the window's first key frame."""
+
+    text: np.ndarray  # (384,)
+    frames: int
+    seed: tuple[int, ...]
+    past: Keys | None  # the frames of the past from one key frame to another (stride 1); None at a motion's start
+    targets: tuple[Target, ...]  # times in seconds from the window's first frame
+
+
+class FracMoGenGenerator:
+    """p(motion | text, seconds, targets, past) by FracMoGen, on BODY at the model's frame rate.
+
+    `reset` and `step` stream a motion window by window; `generate` is built on them.
+    """
+
+    honours = frozenset({"text", "seconds", "targets", "past", "seed", "samples"})
+
+    def __init__(self, model: FracMoGen, info: dict[str, Any], sampling: Sampling | None = None) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.config = model.config
+        self.info = info
+        self.sampling = sampling or Sampling()
+        self._mean, self._scale = model.state_mean.numpy(), model.state_scale.numpy()
+        self._windows: list[tuple[str, int]] = []
+
+    @classmethod
+    def load(cls, folder: str | Path, sampling: Sampling | None = None) -> FracMoGenGenerator:
+        """From a folder with model.safetensors and config.json.
+
+        Raises:
+            ValueError: the files are damaged or belong to another model.
+        """
+        model, info = read_weights(folder)
+        return cls(model, info, sampling)
+
+    def reset(self, request: Request) -> None:
+        """Begin a motion; `step` then yields it piece by piece.
+
+        Raises:
+            ValueError: the request asks for what this model cannot do.
+        """
+        request.refuse_all_but(set(self.honours), "fracmogen")
+        fps = self.config.fps
+        seconds = request.seconds if isinstance(request.seconds, tuple) else (DEFAULT_SECONDS,) * len(request.prompts)
+        self._windows = []
+        for prompt, length in zip(request.prompts, seconds, strict=True):
+            frames = max(round(length * fps), 2)
+            first = not self._windows and request.past is None
+            longest = self.config.max_frames - (0 if first else OVERLAP * 2**TOP)
+            count = -(-frames // longest)
+            self._windows += [(prompt, frames * (k + 1) // count - frames * k // count) for k in range(count)]
+        total = sum(frames for _, frames in self._windows)
+        if any(round(target.time * fps) > total for target in request.targets):
+            raise ValueError(f"a target lies after the end of the motion ({total / fps:g} s); ask for more seconds")
+        self._request = request
+        self._at = 0  # frames made so far
+        self._number = 0
+        past = None if request.past is None else targets.past_keys(request.past, fps)
+        self._past: list[Keys | None] = [past] * request.samples
+
+    def step(self) -> list[Motion] | None:
+        """The next piece of each sample, or None at the end. Feet are not cleaned, targets met only nearly."""
+        if self._number == len(self._windows):
+            return None
+        request, fps = self._request, self.config.fps
+        prompt, frames = self._windows[self._number]
+        text = TextEncoder.load().encode([prompt])[0]
+        stride = 2 ** self.sampling.chain[0]
+        jobs = []
+        for sample, past in enumerate(self._past):
+            seen = 0
+            if past is not None:
+                keys = min(OVERLAP - 1, (len(past.state) - 1) // stride)
+                past, seen = past[-(keys * stride + 1) :], keys * stride + 1
+            ahead = tuple(
+                targets.shifted(target, (seen - self._at) / fps)
+                for target in request.targets
+                if self._at <= round(target.time * fps) <= self._at + frames
+            )
+            jobs.append(_Job(text, frames + seen, (request.seed, sample, self._number), past, ahead))
+        motions = []
+        for sample, (job, (state, velocity)) in enumerate(zip(jobs, self._run(jobs), strict=True)):
+            self._past[sample] = Keys(state, velocity, 1)
+            motions.append(self._motion(state[0 if job.past is None else len(job.past.state) :], prompt))
+        self._at += frames
+        self._number += 1
+        return motions
+
+    def generate(self, request: Request) -> list[Motion]:
+        """All samples of a request, each on BODY at the model's frame rate.
+
+        Raises:
+            ValueError: the request asks for what this model cannot do.
+        """
+        self.reset(request)
+        pieces: list[list[Motion]] = []
+        while (piece := self.step()) is not None:
+            pieces.append(piece)
+        return [self._finish(targets.joined(parts, request.prompts)) for parts in zip(*pieces, strict=True)]
+
+    def generate_many(self, requests: Sequence[Request]) -> list[Motion]:
+        """One motion for each of many plain requests (one prompt, no past, no targets), computed together.
+
+        Raises:
+            ValueError: a request is not plain, or longer than one window.
+        """
+        fps = self.config.fps
+        texts = TextEncoder.load().encode([request.prompts[0] for request in requests])
+        jobs = []
+        for request, text in zip(requests, texts, strict=True):
+            length = request.seconds[0] if isinstance(request.seconds, tuple) else DEFAULT_SECONDS
+            frames = max(round(length * fps), 2)
+            if len(request.prompts) > 1 or request.past or request.targets or frames > self.config.max_frames:
+                raise ValueError("generate_many takes requests of one prompt and one window, without past or targets")
+            jobs.append(_Job(text, frames, (request.seed, 0, 0), None, ()))
+        order = sorted(range(len(jobs)), key=lambda k: jobs[k].frames)
+        motions: dict[int, Motion] = {}
+        for start in range(0, len(order), 64):
+            chosen = order[start : start + 64]
+            for k, (state, _) in zip(chosen, self._run([jobs[k] for k in chosen]), strict=True):
+                motion = self._motion(state, requests[k].prompts[0])
+                motions[k] = lock_feet(motion) if self.sampling.foot_lock else motion
+        return [motions[k] for k in range(len(jobs))]
+
+    def _motion(self, state: np.ndarray, prompt: str) -> Motion:
+        metadata = {
+            "text": prompt,
+            "source": f"generated by Kinema, {self.info.get('name', 'fracmogen')}",
+            "licence": self.info.get("licence", ""),
+        }
+        return scales.motion_of(state, self.config.fps).replace(metadata=metadata)
+
+    def _finish(self, motion: Motion) -> Motion:
+        """What needs the whole motion: feet held, targets met exactly."""
+        if self.sampling.foot_lock:
+            motion = lock_feet(motion)
+        if self._request.targets:
+            motion = targets.enforce(motion, self._request.targets)
+        return motion
+
+    @torch.inference_mode()
+    def _run(self, jobs: list[_Job]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """State curves (T, 154) and their velocities of several windows at once, T = each job's frames."""
+        chain = self.sampling.chain
+        keys = self._sample(jobs, chain[0])
+        for source, target in itertools.pairwise(chain):
+            keys = self._refine(jobs, keys, target, source)
+        results = []
+        for job, curve in zip(jobs, keys, strict=True):
+            state = curve.state
+            if job.past is not None:  # exactly what was
+                state[: len(job.past.state)] = job.past.state
+            velocity = scales.velocity_of(state)  # before the end is cut off, so that the last frame's is central
+            results.append((state[: job.frames], velocity[: job.frames]))
+        return results
+
+    def _sample(self, jobs: list[_Job], level: int) -> list[Keys]:
+        """Key frames of `level` by Euler steps of the probability flow from noise."""
+        stride = 2**level
+        count = np.array([-(-(job.frames - 1) // stride) + 1 for job in jobs])
+        size = (len(jobs), int(count.max()), scales.TOKEN)
+        x = torch.zeros(size)
+        flags = torch.zeros(*size[:2], 2)
+        known = torch.zeros(size)
+        mean, scale = self.model.token_mean[level], self.model.token_scale[level]
+        starts = []
+        for row, job in enumerate(jobs):
+            noise = np.random.default_rng(job.seed).standard_normal((count[row], scales.TOKEN), dtype=np.float32)
+            x[row, : count[row]] = torch.from_numpy(noise)
+            starts.append(np.zeros(3) if job.past is None else job.past.state[0, 151:154])
+            if job.past is not None:
+                token = torch.from_numpy(targets.past_tokens(job.past, stride).astype(np.float32))
+                # the step from the last known key frame is not known yet
+                known[row, : len(token)] = (token - mean) / scale
+                flags[row, : len(token) - 1, 0] = 1
+        steer = [targets.Steering(job.targets, level, self.config.fps, start, job.past is None) if job.targets else None
+                 for job, start in zip(jobs, starts, strict=True)]  # fmt: skip
+        for row, steering in enumerate(steer):
+            if steering is not None and steering.path_is_known(count[row]):
+                flags[row, : count[row], 1] = 1
+        text = torch.from_numpy(np.stack([job.text for job in jobs]))
+        counts = torch.from_numpy(count)
+        times = np.linspace(0, 1, self.sampling.steps + 1)
+        whole = flags[..., :1] > 0.5
+        clean = x
+        trajectory = torch.zeros(size)
+        for now, then in itertools.pairwise(times):
+            x = torch.where(whole, known, x)
+            x = torch.where(known_channels(flags) & ~whole, trajectory, x)
+            clean = self._guided(x, level, float(now), text, counts, flags)
+            clean = torch.where(whole, known, clean)
+            for row, job in enumerate(jobs):
+                if job.past is not None:  # the last known key frame: all but its step
+                    last = int(flags[row, :, 0].sum())
+                    clean[row, last] = _all_but_step(known[row, last], clean[row, last])
+                steering = steer[row]
+                if steering is not None:
+                    raw = (clean[row, : count[row]] * scale + mean).double().numpy()
+                    raw, starts[row] = steering(raw)
+                    clean[row, : count[row]] = ((torch.from_numpy(raw).float()) - mean) / scale
+            trajectory = clean
+            x = x + (clean - x) * float((then - now) / (1 - now))
+        raw = (clean * scale + mean).double().numpy()
+        result = []
+        for row, start in enumerate(starts):
+            keys = scales.keys_of(raw[row, : count[row]], stride, start)
+            steering = steer[row]
+            result.append(keys if steering is None else steering.settle(keys))
+        return [
+            keys if job.past is None else targets.with_past(keys, job.past)
+            for keys, job in zip(result, jobs, strict=True)
+        ]
+
+    def _guided(self, x: Tensor, level: int, time: float, text: Tensor, count: Tensor, flags: Tensor) -> Tensor:
+        """Clean estimate with classifier-free guidance: both predictions in one batch."""
+        batch = len(x)
+        moment = torch.full((batch,), time)
+        yes, no = torch.ones(batch, dtype=torch.bool), torch.zeros(batch, dtype=torch.bool)
+        guidance = self.sampling.guidance
+        if guidance == 1:
+            return self.model.clean(x, level, moment, text, yes, count, flags)
+        both = self.model.clean(
+            x.repeat(2, 1, 1),
+            level,
+            moment.repeat(2),
+            text.repeat(2, 1),
+            torch.cat([yes, no]),
+            count.repeat(2),
+            flags.repeat(2, 1, 1),
+        )
+        return both[batch:] + guidance * (both[:batch] - both[batch:])
+
+    def _refine(self, jobs: list[_Job], keys: list[Keys], target: int, source: int) -> list[Keys]:
+        """Key frames of level `source` -> of the finer level `target`."""
+        phases = 2 ** (source - target)
+        bases = [scales.base(rows, 2**target) for rows in keys]
+        longest = max(len(rows.state) for rows in bases)
+        seen = np.zeros((len(jobs), longest, 156), np.float32)
+        for row, curve in enumerate(bases):
+            known = np.zeros(len(curve.state))
+            known[::phases] = 1
+            seen[row, : len(known)] = see(curve, known, phases, self._mean, self._scale)
+        text = torch.from_numpy(np.stack([job.text for job in jobs]))
+        frames = torch.tensor([len(rows.state) for rows in bases])
+        mixing, yes = torch.zeros(len(jobs)), torch.ones(len(jobs), dtype=torch.bool)
+        out = self.model.correction(torch.from_numpy(seen), target, source, mixing, text, yes, frames)
+        out = (out * self.model.spread[target, source]).double().numpy()
+        result = []
+        for row, curve in enumerate(bases):
+            change = out[row, : len(curve.state)]
+            change[::phases] = 0
+            result.append(corrected(curve, change))
+        return result
+
+
+def _all_but_step(known: Tensor, clean: Tensor) -> Tensor:
+    """A key frame (328,) that is known but for where it goes next."""
+    result = known.clone()
+    for part in (scales.T_STEP, scales.T_TURN, scales.T_FOOT_STEP):
+        result[part] = clean[part]
+    return result
+
+
+def write_weights(model: FracMoGen, folder: Path, info: dict[str, Any]) -> None:
+    """Write model.safetensors (weights float16, normalisers float32) and config.json, each whole or not at all."""
+    tensors = {
+        name: value.contiguous() if name in dict(model.named_buffers()) else value.half().contiguous()
+        for name, value in model.state_dict().items()
+    }
+    with atomic_write(folder / "model.safetensors") as path:
+        save_file(tensors, path)
+    content = {"model": "fracmogen", "config": asdict(model.config), **info}
+    with atomic_write(folder / "config.json") as path:
+        path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def read_weights(folder: str | Path) -> tuple[FracMoGen, dict[str, Any]]:
+    """The model of a folder and the content of its config.json.
+
+    Raises:
+        ValueError: a file is missing, damaged, or of another model.
+    """
+    folder = Path(folder)
+    try:
+        info = json.loads((folder / "config.json").read_text())
+        model = FracMoGen(FracMoGenConfig(**info["config"]))
+        tensors = load_file(folder / "model.safetensors")
+        model.load_state_dict({name: value.float() for name, value in tensors.items()})
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{folder} does not hold the weights of a fracmogen ({reason}); get them again") from None
+    return model, info
