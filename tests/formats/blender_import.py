@@ -11,7 +11,9 @@ import bpy
 source, target = sys.argv[-2:]
 bpy.ops.wm.read_factory_settings(use_empty=True)
 scene = bpy.context.scene
-fps = json.loads(open(source, "rb").read()[20:].split(b'"fps":')[1].split(b",")[0])
+with open(source, "rb") as stream:
+    document = json.loads(stream.read()[20:].split(b"BIN\0")[0][:-4])
+fps = document["asset"]["extras"]["fps"]
 scene.render.fps, scene.render.fps_base = round(fps), round(fps) / fps
 bpy.ops.import_scene.gltf(filepath=source)
 armature = next(item for item in bpy.data.objects if item.type == "ARMATURE")

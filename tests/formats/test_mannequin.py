@@ -90,7 +90,14 @@ def test_mesh_follows_the_size_of_the_skeleton():
 
 
 def test_other_names_get_the_same_body():
-    names = {"pelvis": "Hips", "spine1": "Spine", "spine2": "Spine1", "spine3": "Spine2", "neck": "Neck", "head": "Head"}
+    names = {
+        "pelvis": "Hips",
+        "spine1": "Spine",
+        "spine2": "Spine1",
+        "spine3": "Spine2",
+        "neck": "Neck",
+        "head": "Head",
+    }
     for side in ("left", "right"):
         for ours, theirs in (
             ("hip", "UpLeg"), ("knee", "Leg"), ("ankle", "Foot"), ("foot", "ToeBase"), ("collar", "Shoulder"),
@@ -110,7 +117,7 @@ def test_rest_pose_leaves_the_mesh_alone_and_root_carries_it():
     turned = rest.copy()
     turned[0] = rot.about_y(np.array(1.0))
     vertices, _ = pose_mannequin(mesh, BODY, np.array([1.0, 2.0, 3.0]), turned)
-    np.testing.assert_allclose(vertices, rot.rotate(turned[0], mesh.vertices) + [1, 2, 3], atol=1e-12)
+    np.testing.assert_allclose(vertices, np.array([1.0, 2, 3]) + rot.rotate(turned[0], mesh.vertices), atol=1e-12)
 
 
 @pytest.mark.parametrize("skeleton", [BODY, FOLDED], ids=["body", "folded"])

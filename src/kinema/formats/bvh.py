@@ -32,9 +32,10 @@ MAX_MAGNITUDE = 1e9
 # half-way (in ratio) between what that is in two neighbouring units; 0.45 inch is the unit of the CMU database.
 _UNITS = [(10.0, 1.0), (64.0, 0.0254 / 0.45), (150.0, 0.0254), (800.0, 0.01), (np.inf, 0.001)]
 _COMMON_RATES = (
-    *(10, 12, 12.5, 15, 20, 24000 / 1001, 24, 25, 30000 / 1001, 30, 40, 48, 50, 60000 / 1001, 60, 72, 75, 80, 90, 100),
-    *(120, 125, 144, 150, 180, 200, 240, 250, 300, 360, 400, 480, 500, 600, 1000),
+    *(10, 12, 12.5, 15, 20, 24, 25, 30, 40, 48, 50, 60, 72, 75, 80, 90, 100, 120, 125, 144, 150, 180, 200, 240, 250, 300),
+    *(360, 400, 480, 500, 600, 1000),
 )
+_TELEVISION_RATES = (24000 / 1001, 30000 / 1001, 60000 / 1001)  # only meant where enough digits say so
 # first joints that only carry the character about, and are no part of the body
 _TRANSFORM_NODES = {"root", "jointroot", "rootjoint", "reference", "armature", "world", "origin", "scene", "character"}
 
@@ -295,10 +296,13 @@ def _frame_rate(path: Path, line: int, text: str) -> float:
         _fail(path, line, f"Frame Time must be the seconds from frame to frame, got {text[:30]}")
     mantissa, _, exponent = text.lower().partition("e")
     last_digit = 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
-    nearest = min(_COMMON_RATES, key=lambda rate: abs(1 / rate - seconds))
     # 2e-7: what a number loses that was a 32-bit float once
     allowed = max(min(last_digit, 0.02 * seconds), 2e-7 * seconds)
-    return float(nearest) if abs(1 / nearest - seconds) <= allowed else 1 / seconds
+    for rates in (_COMMON_RATES, _TELEVISION_RATES):
+        nearest = min(rates, key=lambda rate: abs(1 / rate - seconds))
+        if abs(1 / nearest - seconds) <= allowed:
+            return float(nearest)
+    return 1 / seconds
 
 
 def _decode_channels(tree: _Hierarchy, values: np.ndarray) -> tuple[np.ndarray, dict[int, np.ndarray]]:

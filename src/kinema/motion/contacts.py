@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 
 from kinema.motion import rotations as rot
@@ -19,7 +17,8 @@ ANKLE_HEIGHT = 0.098
 _TOE_NEAR = 0.05
 _ANKLE_NEAR = 0.12
 _SHORTEST = 0.1  # seconds; contacts and gaps shorter than this (3 frames at 30 fps) are noise
-_RAMP = 0.15  # seconds over which a held foot is let go
+_RAMP = 0.2  # seconds over which a held foot is let go
+_SETTLE = 0.1  # seconds over which the speed does so that a foot had where it was caught
 _HOVER = 0.01  # metres that a held toe may be off its height in a flat foot: contacts of real feet roll
 _SHORT = 0.015  # metres that a straight leg may end above its target: sinking hips would show more, as bending knees
 _MAX_DROP = 0.06  # metres that the hips may sink so that both feet reach the ground
@@ -93,7 +92,7 @@ def lock_feet(motion: Motion, contacts: np.ndarray | None = None) -> Motion:
 
     Over each contact of a toe the joint is held at the median of its path, within 1 cm of its height in a flat foot;
     while the ankle is in contact too, the foot also keeps its mean direction. The correction sets in and fades out over
-    0.15 s around the contact. The legs follow by inverse kinematics; where they are too short by more than 1.5 cm the
+    0.2 s around the contact. The legs follow by inverse kinematics; where they are too short by more than 1.5 cm the
     hips sink smoothly, by up to 6 cm, and beyond that the foot comes as near as it can. Contacts of an ankle alone are
     left as they are. A motion without contacts is returned unchanged. The result carries the contacts.
 
@@ -108,7 +107,7 @@ def lock_feet(motion: Motion, contacts: np.ndarray | None = None) -> Motion:
     contacts = foot_contacts(motion) if contacts is None else np.asarray(contacts, dtype=bool)
     if contacts.shape != (len(motion), len(motion.skeleton)):
         raise ValueError(f"contacts must be {(len(motion), len(motion.skeleton))}, got {contacts.shape}")
-    skeleton, ramp = motion.skeleton, max(round(_RAMP * motion.fps), 1)
+    skeleton = motion.skeleton
     feet = find_feet(skeleton)
     if not contacts[:, [toe for _, toe in feet]].any():
         return motion.replace(contacts=contacts)
@@ -121,15 +120,15 @@ def lock_feet(motion: Motion, contacts: np.ndarray | None = None) -> Motion:
         held = [np.median(path[start:end], axis=0) for start, end in spans]
         for point in held:
             point[1] = np.clip(point[1], TOE_HEIGHT - _HOVER, TOE_HEIGHT + _HOVER)
-        toe_target = path + _offsets(path, spans, held, ramp)
+        toe_target = path + _offsets(path, spans, held, motion.fps)
         # the ankle moves along with the toe; where both touch, its place seen from the toe is held as well
         reach = positions[:, ankle] - path
         flat = _runs(contacts[:, toe] & contacts[:, ankle])
-        reach = reach + _offsets(reach, flat, [reach[start:end].mean(0) for start, end in flat], ramp)
+        reach = reach + _offsets(reach, flat, [reach[start:end].mean(0) for start, end in flat], motion.fps)
         length = np.linalg.norm(skeleton.offsets[toe])
         toe_targets.append(toe_target)
         ankle_targets.append(toe_target + length * rot.normalize(reach))
-        weights.append(_offsets(np.zeros((len(motion), 1)), spans, [np.ones(1)] * len(spans), ramp)[:, 0])
+        weights.append(_offsets(np.zeros((len(motion), 1)), spans, [np.ones(1)] * len(spans), motion.fps)[:, 0])
 
     drops = []
     for (ankle, _), target, weight in zip(feet, ankle_targets, weights, strict=True):
@@ -139,7 +138,7 @@ def lock_feet(motion: Motion, contacts: np.ndarray | None = None) -> Motion:
         across = np.sum((target - hip)[:, [0, 2]] ** 2, -1)
         needed = hip[:, 1] - target[:, 1] - np.sqrt(np.maximum(leg**2 - across, 0))
         drops.append(weight * np.clip(needed - _SHORT, 0, _MAX_DROP))
-    drop = _smooth_envelope(np.max(drops, axis=0), ramp)
+    drop = _smooth_envelope(np.max(drops, axis=0), max(round(_RAMP * motion.fps), 1))
     root = motion.root_position - drop[:, None] * (0, 1, 0)
     rotations = motion.rotations
     for (ankle, toe), ankle_target, toe_target, weight in zip(feet, ankle_targets, toe_targets, weights, strict=True):
@@ -149,38 +148,46 @@ def lock_feet(motion: Motion, contacts: np.ndarray | None = None) -> Motion:
     return motion.replace(root_position=root, rotations=rotations, contacts=contacts)
 
 
-def _offsets(path: np.ndarray, spans: list[tuple[int, int]], held: list[np.ndarray], ramp: int) -> np.ndarray:
-    """(T, D) what to add to the path so that it stays at a point over every span, and is itself `ramp` frames away.
+def _offsets(path: np.ndarray, spans: list[tuple[int, int]], held: list[np.ndarray], fps: float) -> np.ndarray:
+    """(T, D) what to add to the path so that it stays at a point over every span, and is itself far from them.
 
-    Between, cubic Hermite curves continue value and speed; where two spans are near, one leads to the other.
+    In a gap of up to twice _RAMP the offset goes smoothly from that of one span to that of the next, in a longer one
+    to zero and back: slowly beside the spans, where the foot is still low. The speed of the offset at the ends of a
+    span dies out within _SETTLE, so that the sum has no corner.
     """
+    ramp, settle = max(round(_RAMP * fps), 1), max(round(_SETTLE * fps), 1)
     offsets = np.zeros_like(path)
-    zero = np.zeros(path.shape[1])
-    knots = []  # (frame, value, slope) in time order; curves run between the 1st and 2nd, 2nd and 3rd, ...
     for (start, end), point in zip(spans, held, strict=True):
         offsets[start:end] = point - path[start:end]
-        if not knots or start - knots[-1][0] > 2 * ramp:
-            if knots:
-                knots.append((knots[-1][0] + ramp, zero, zero))
-            knots.append((start - ramp, zero, zero))
-        inner = np.diff(offsets[start:end], axis=0) if end - start > 1 else zero[None]
-        knots += [(start, offsets[start], inner[0]), (end - 1, offsets[end - 1], inner[-1])]
-    if knots:
-        knots.append((knots[-1][0] + ramp, zero, zero))
-    inside = np.zeros(len(path), dtype=bool)
-    for start, end in spans:
-        inside[start:end] = True
-    for (first, value, slope), (last, next_value, next_slope) in pairwise(knots):
-        frames = np.arange(max(first, 0), min(last + 1, len(path)))
-        frames = frames[~inside[frames]]
-        if len(frames) == 0:
-            continue
-        length = last - first
-        t = ((frames - first) / length)[:, None]
-        s = 1 - t
-        offsets[frames] = s**2 * ((1 + 2 * t) * value + t * length * slope)
-        offsets[frames] += t**2 * ((1 + 2 * s) * next_value - s * length * next_slope)
+    zero = np.zeros(path.shape[1])
+    edges = [0, *(edge for span in spans for edge in span), len(path)]
+    for left, right in zip(edges[::2], edges[1::2], strict=True):
+        frames = np.arange(left, right)[:, None]
+        before, after = frames - (left - 1), right - frames  # frames from the span before, and to the next
+        value, slope = (offsets[left - 1], _slope(offsets, left - 1, spans)) if left > 0 else (zero, zero)
+        next_value, next_slope = (offsets[right], _slope(offsets, right, spans)) if right < len(path) else (zero, zero)
+        length = right - left + 1
+        if 0 < left and right < len(path) and length <= 2 * ramp:
+            curve = value + (next_value - value) * _smoothstep(before / length)
+        else:
+            curve = value * _smoothstep(1 - before / ramp) + next_value * _smoothstep(1 - after / ramp)
+        dying = min(settle, length)
+        curve = curve + slope * before * np.maximum(1 - before / dying, 0) ** 2
+        offsets[left:right] = curve - next_slope * after * np.maximum(1 - after / dying, 0) ** 2
     return offsets
+
+
+def _slope(offsets: np.ndarray, edge: int, spans: list[tuple[int, int]]) -> np.ndarray:
+    """Change a frame of the offsets at the first or last frame of a span, measured inside it."""
+    start, end = next(span for span in spans if span[0] <= edge < span[1])
+    if end - start == 1:
+        return np.zeros(offsets.shape[1])
+    return offsets[start + 1] - offsets[start] if edge == start else offsets[edge] - offsets[edge - 1]
+
+
+def _smoothstep(t: np.ndarray) -> np.ndarray:
+    t = np.clip(t, 0, 1)
+    return t**2 * (3 - 2 * t)
 
 
 def _smooth_envelope(values: np.ndarray, reach: int) -> np.ndarray:

@@ -1,0 +1,96 @@
+"""Generators by name: which systems there are, where their weights lie, and how to load one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from kinema.conditions.request import Request
+    from kinema.motion import Motion
+
+MODELS = {"fracmogen": "kinema.models.fracmogen.pipeline:FracMoGenGenerator"}
+DEFAULT = "fracmogen"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+class Generator(Protocol):
+    """What every generator does: p(motion | request)."""
+
+    honours: frozenset[str]
+    """The fields of a Request that it follows; it refuses the others by name."""
+
+    info: dict[str, Any]
+    """What its weights say of themselves: name, licence, data, measures."""
+
+    def reset(self, request: Request) -> None:
+        """Begin a motion. ValueError: the request asks for what this generator cannot do."""
+        ...
+
+    def step(self) -> list[Motion] | None:
+        """The next piece of each sample, or None at the end."""
+        ...
+
+    def generate(self, request: Request) -> list[Motion]:
+        """All samples of a request, whole."""
+        ...
+
+
+def weights_folder() -> Path:
+    """Where shipped weights lie: KINEMA_WEIGHTS, or weights/ of the checkout that this package runs from."""
+    return Path(os.environ.get("KINEMA_WEIGHTS") or Path(__file__).resolve().parents[3] / "weights")
+
+
+def shipped() -> dict[str, dict[str, Any]]:
+    """{name: content of config.json} of the generators in the weights folder."""
+    found = {}
+    for path in sorted(weights_folder().glob("*/config.json")):
+        try:
+            info = json.loads(path.read_text())
+        except ValueError:
+            continue
+        if isinstance(info, dict) and info.get("model") in MODELS:
+            found[path.parent.name] = info
+    return found
+
+
+def find(name: str) -> Path:
+    """The folder of a model: a shipped name, a folder, or a Hugging Face repository id (fetched once, then cached).
+
+    Raises:
+        ValueError: there is no such model; the sentence says which there are.
+    """
+    for folder in (weights_folder() / name, Path(name)):
+        if (folder / "config.json").is_file():
+            return folder
+    if _HUB_ID.fullmatch(name) and not Path(name).exists():
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+        try:
+            return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.md"]))
+        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"no model {name!r} here, and Hugging Face does not give it ({reason})") from None
+    known = ", ".join(shipped()) or f"none, {weights_folder()} is empty; set KINEMA_WEIGHTS"
+    raise ValueError(f"no model {name!r}; name a folder with config.json, a hub id, or one of: {known}")
+
+
+def load(name: str = DEFAULT, **options: Any) -> Generator:
+    """Load a generator by name, folder or hub id; `options` go to its loader.
+
+    Raises:
+        ValueError: there is no such model, or its files are damaged.
+    """
+    from importlib import import_module
+
+    folder = find(name)
+    try:
+        model = json.loads((folder / "config.json").read_text())["model"]
+        module, _, kind = MODELS[model].partition(":")
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{folder / 'config.json'} names no model that this Kinema knows") from None
+    return getattr(import_module(module), kind).load(folder, **options)
