@@ -24,7 +24,6 @@ from kinema.evaluation.evaluator import (
     EvaluatorModel,
     EvaluatorTask,
     features,
-    pad,
 )
 from kinema.motion import BODY, Motion
 from kinema.motion import rotations as rot
@@ -37,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @settings(max_examples=20, deadline=None)
 def test_features_do_not_depend_on_place_and_heading(angle: float, x: float, z: float) -> None:
     positions = np.random.default_rng(3).standard_normal((8, 22, 3)).cumsum(0) * 0.01 + BODY.rest_positions
-    moved = rot.rotate(rot.about_y(np.array(angle)), positions) + (x, 0, z)
+    moved = rot.rotate(rot.about_y(np.array(angle)), positions) + np.array([x, 0, z])
     assert np.allclose(features(moved), features(positions), atol=1e-4)
 
 
@@ -102,18 +101,31 @@ def test_the_loss_is_what_slow_loops_give(untrained: Evaluator, rng: np.random.G
     motion, text = torch.nn.functional.normalize(torch.from_numpy(rng.standard_normal((2, count, 128))), dim=-1)
     sentences = np.eye(384)[:count]
     sentences[3] = 0.97 * sentences[2] + math.sqrt(1 - 0.97**2) * sentences[3]  # says the same as 2
-    labels = [0, 1, 2, 3, 4, 0]
+    sentences[1] = 0.97 * sentences[4] + math.sqrt(1 - 0.97**2) * sentences[1]  # the same as 4, but for the side
+    labels, sides = [0, 1, 2, 3, 4, 0], [7, 7, 7, 7, 8, 7]
     scale = 1 / 0.07
     total = 0.0
     for i in range(count):
-        same = [j for j in range(count) if labels[i] == labels[j] or sentences[i] @ sentences[j] > 0.95]
+        near = [j for j in range(count) if sentences[i] @ sentences[j] > 0.95 and sides[i] == sides[j]]
+        same = sorted({*near, *(j for j in range(count) if labels[i] == labels[j])})
         assert len(same) == (2 if i in (0, 5, 2, 3) else 1)
         for one, other in ((motion, text), (text, motion)):
             chances = torch.softmax(scale * other @ one[i], 0)
             total -= sum(math.log(chances[j]) for j in same) / len(same)
     with torch.no_grad():
-        found = untrained.model.loss(motion, text, torch.from_numpy(sentences), torch.tensor(labels))
+        integers = (torch.tensor(labels), torch.tensor(sides))
+        found = untrained.model.loss(motion, text, torch.from_numpy(sentences), *integers)
     assert float(found) == pytest.approx(total / 2 / count, rel=1e-5)
+
+
+def test_sentences_that_name_other_sides_are_told_apart() -> None:
+    from kinema.evaluation.evaluator import side_of
+
+    assert side_of("a person raises the left arm.") == side_of("someone lifts her LEFT hand")
+    assert side_of("a person raises the left arm.") != side_of("a person raises the right arm.")
+    assert side_of("turns left, then right") != side_of("turns right, then left")
+    assert side_of("walks clockwise") != side_of("walks counterclockwise")
+    assert side_of("walks counter-clockwise") == side_of("goes counterclockwise") != side_of("walks")
 
 
 def constructed(walk: Motion) -> Corpus:
@@ -178,11 +190,11 @@ def test_training_tells_constructed_classes_apart_and_ships_what_was_trained(wal
 
 
 def test_damaged_or_missing_weights_are_refused(tmp_path: Path, untrained: Evaluator) -> None:
-    with pytest.raises(ValueError, match=r"holds no evaluator: config.json is missing"):
+    with pytest.raises(ValueError, match=r"holds no evaluator: config\.json is missing"):
         Evaluator.load(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model": {}, "sha256": "0"}))
     (tmp_path / "model.safetensors").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="not those that config.json names"):
+    with pytest.raises(ValueError, match=r"not those that config\.json names"):
         Evaluator.load(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match="evaluator is damaged"):

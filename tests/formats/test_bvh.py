@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,9 +85,7 @@ def bvh_text(joints: list[tuple[str, int, list[float], str]], rows: np.ndarray, 
             lines.append("}")
             open_joints.pop()
         open_joints.append(index)
-        words = [
-            c + "position" if c.isupper() else c.upper() + "rotation" for c in channels.replace(" ", "")
-        ]  # fmt: skip
+        words = [c + "position" if c.isupper() else c.upper() + "rotation" for c in channels.replace(" ", "")]
         lines += [f"{'JOINT' if index else 'ROOT'} {name}", "{", "OFFSET " + " ".join(map(str, offset))]
         lines += [f"CHANNELS {len(words)} {' '.join(words)}"]
         if index not in parents:
@@ -186,7 +183,7 @@ def test_names_are_kept_apart_and_whole(write):
         *[("0.0333", 30), ("0.033333", 30), (".0333333", 30), ("0.033", 30), ("0.03333333333333333", 30)],
         *[("0.008333", 120), (".0083333", 120), ("0.0083", 120), ("0.00834", 120), ("0.0166667", 60), ("0.0167", 60)],
         *[("0.033333335", 30), ("0.0166666", 60), ("4.16667e-2", 24), ("0.0333667", 30000 / 1001), ("0.04", 25)],
-        *[("0.01", 100), ("0.016", 62.5), ("1", 1), ("0.0334448160535117", 29.9), ("0.041", 1 / 0.041)],
+        *[("0.01", 100), ("0.016", 62.5), ("1", 1), ("0.0334448160535117", 29.9), ("0.0410", 1 / 0.041), ("0.041", 24)],
     ],
 )
 def test_frame_time_means_the_common_rate_its_digits_allow(write, text, fps):
@@ -273,14 +270,14 @@ def test_position_channels_of_other_joints(write):
 @pytest.mark.parametrize("blend", [0, 3])
 def test_an_inserted_t_pose_is_dropped(tmp_path, walk, blend):
     rest = np.tile(rot.IDENTITY, (1, len(walk.skeleton), 1))
-    start = walk.rotations[20:]  # a frame of the walk that is far from the rest pose
+    start = rot.slerp(walk.rotations[20][None], walk.rotations[24][None], np.linspace(0, 1, 60)[:, None])
     mix = [rot.slerp(rest, start[:1], np.full(1, (k + 1) / (blend + 1))) for k in range(blend)]
     quats = np.concatenate([rest, *mix, start])
-    root = np.concatenate([np.repeat(walk.root_position[20:21], 1 + blend, 0), walk.root_position[20:]])
+    root = np.concatenate([np.repeat(walk.root_position[:1], 1 + blend, 0), walk.root_position[:60]])
     write_bvh(walk.replace(rotations=quats, root_position=root), tmp_path / "x.bvh")
     motion = read_bvh(tmp_path / "x.bvh")
     assert motion.metadata["dropped_frames"] == 1 + blend
-    np.testing.assert_allclose(motion.root_position, walk.root_position[20:], atol=1e-6)
+    np.testing.assert_allclose(motion.root_position, walk.root_position[:60], atol=1e-6)
 
 
 def test_motion_that_starts_calmly_in_its_rest_pose_is_kept(tmp_path, walk):
@@ -342,7 +339,8 @@ def test_written_angles_do_not_jump(tmp_path, walk):
 
 def test_hostile_joint_names_are_written_readably(tmp_path):
     names = ("a b", "a_b", "{", "", "MOTION")
-    motion = Motion(Skeleton(names, (-1, 0, 1, 2, 3), np.eye(5, 3, -1)), 30, np.zeros((1, 3)), rot.IDENTITY * np.ones((1, 5, 1)))
+    skeleton = Skeleton(names, (-1, 0, 1, 2, 3), np.eye(5, 3, -1))
+    motion = Motion(skeleton, 30, np.zeros((1, 3)), np.tile(rot.IDENTITY, (1, 5, 1)))
     write_bvh(motion, tmp_path / "x.bvh")
     assert read_bvh(tmp_path / "x.bvh").skeleton.names == ("a_b", "a_b_2", "_", "joint", "MOTION")
 
@@ -365,16 +363,16 @@ def test_failed_write_leaves_nothing(tmp_path, walk):
         (SMALL[SMALL.index("MOTION") :], "", "no MOTION"),
         ("Frames: 2", "Frames: 3", "says 3 frames of 12 numbers.*holds 24"),
         ("Frames: 2", "Frames: 1", "says 1 frames of 12 numbers.*holds 24"),
-        ("Frames: 2", "Frames: 0", "line 24: the number of frames"),
-        ("Frames: 2", "Frames: 99999999999999999999999", "line 24"),
+        ("Frames: 2", "Frames: 0", "line 26: the number of frames"),
+        ("Frames: 2", "Frames: 99999999999999999999999", "line 26"),
         ("Frames: 2", "Frames: 2.5", "the number of frames"),
-        ("Frames: 2", "Frames: two", "line 24: expected a number"),
+        ("Frames: 2", "Frames: two", "line 26: expected a number"),
         ("Frames: 2\n", "", "must be followed by 'Frames"),
-        ("0.0333333", "0", "line 25: Frame Time"),
+        ("0.0333333", "0", "line 27: Frame Time"),
         ("0.0333333", "-0.03", "Frame Time"),
-        ("0.0333333", "0,0333", "line 25: .*points, not commas"),
-        ("1 92 4", "1 92,5 4", "line 27: .*points, not commas"),
-        ("1 92 4", "1 92.1.2 4", "line 27: expected a number"),
+        ("0.0333333", "0,0333", "line 27: .*points, not commas"),
+        ("1 92 4", "1 92,5 4", "line 29: .*points, not commas"),
+        ("1 92 4", "1 92.1.2 4", "line 29: expected a number"),
         ("1 92 4", "1 nan 4", "Hips Yp of frame 2 is nan"),
         ("1 92 4", "1 1e999 4", "frame 2 is inf"),
         ("1 92 4", "1 4", "holds 23 numbers"),
@@ -383,7 +381,7 @@ def test_failed_write_leaves_nothing(tmp_path, walk):
         ("OFFSET 0 60 0", "OFFSET 0 inf 0", "line 8: .*usable"),
         ("OFFSET 0 60 0", "", "Spine has no OFFSET"),
         ("CHANNELS 3 Z", "CHANNELS 3 W", "line 9: unknown channel 'Wrotation'"),
-        ("CHANNELS 3 Zrotation", "CHANNELS 4 Zrotation", "line 10: unknown channel 'End'"),
+        ("CHANNELS 3 Zrotation", "CHANNELS 4 Zrotation", "line 9: unknown channel 'End'"),
         ("CHANNELS 3 Zrotation", "CHANNELS 3000000 Zrotation", "0 to 6 channels"),
         ("Xposition Yposition", "Xposition Xposition", "contradict"),
         ("JOINT Leg", "ROOT Leg", "second ROOT"),
@@ -413,12 +411,10 @@ def test_too_many_joints_or_too_deep(write):
         read_bvh(write(chain(1001)))
 
 
-def test_claims_are_refused_before_memory_is_taken(write):
-    started = time.perf_counter()
-    with pytest.raises(ValueError, match="too many"):
-        read_bvh(write(SMALL.replace("Frames: 2", "Frames: 1999999").replace("XYZ", "")), unit=1)
-        read_bvh(write(bvh_text([(f"j{i}", i - 1, [0, 1, 0], "zxy") for i in range(900)], np.zeros((1, 2700)))))
-    assert time.perf_counter() - started < 60
+def test_a_claim_of_too_many_numbers_is_refused(write):
+    text = bvh_text([(f"j{index}", index - 1, [0.0, 1.0, 0.0], "zxy") for index in range(900)], np.zeros((1, 2700)))
+    with pytest.raises(ValueError, match="1999999 frames of 2700 numbers are too many"):
+        read_bvh(write(text.replace("Frames: 1", "Frames: 1999999")))
 
 
 @FUZZ
@@ -493,7 +489,6 @@ def test_daz_originals_agree_with_the_shard(data_dir, shards):
     assert files
     for path in files:
         motion, clip = read_bvh(path), shard[path.stem]
-        step = round(120 / (120 if clip["source_fps"] == 120 else 60) * clip["source_fps"] / clip["fps"])
         step = round(clip["source_fps"] / clip["fps"])
         # the shard drops the T-pose and then three of the frames that it keeps
         start = 1 + 3 * step - motion.metadata["dropped_frames"]

@@ -170,16 +170,18 @@ class EvaluatorModel(nn.Module):
         """Sentence embeddings (B, 384) of unit length -> unit vectors (B, 128)."""
         return functional.normalize(self.text(text * math.sqrt(TEXT_DIMENSIONS)).float(), dim=-1)
 
-    def loss(self, motion: Tensor, text: Tensor, sentences: Tensor, labels: Tensor) -> Tensor:
-        """InfoNCE both ways; the positives of a row share its label or nearly its sentence.
+    def loss(self, motion: Tensor, text: Tensor, sentences: Tensor, labels: Tensor, sides: Tensor) -> Tensor:
+        """InfoNCE both ways; the positives of a row share its label, or nearly its sentence and its sides.
 
         Args:
             motion, text: (B, 128) embeddings of the pairs.
             sentences: (B, 384) sentence embeddings.
             labels: (B,) integers.
+            sides: (B,) integers, `side_of` the sentences: a sentence and its mirror image have a cosine of .97 to .999.
         """
         logits = self.log_scale.exp().clamp(max=100) * motion @ text.T
-        same = (labels[:, None] == labels[None]) | (sentences.float() @ sentences.float().T > SAME_TEXT)
+        near = sentences.float() @ sentences.float().T > SAME_TEXT
+        same = (labels[:, None] == labels[None]) | (near & (sides[:, None] == sides[None]))
         target = same / same.sum(1, keepdim=True)  # symmetric up to the row sums, so it serves both directions
         towards_text = -(target * logits.log_softmax(1)).sum(1)
         towards_motion = -(target * logits.T.log_softmax(1)).sum(1)
@@ -189,7 +191,13 @@ class EvaluatorModel(nn.Module):
         motion = self.embed_motion(batch["motion"], batch["frames"])
         text = self.embed_text(batch["text"])
         with torch.autocast(motion.device.type, enabled=False):
-            return {"loss": self.loss(motion, text, batch["text"], batch["label"])}
+            return {"loss": self.loss(motion, text, batch["text"], batch["label"], batch["side"])}
+
+
+def side_of(text: str) -> int:
+    """A number for the sides and turns that a sentence names, in their order: left, right, (counter)clockwise."""
+    words = re.findall(r"left|right|counter(?=[- ]?clock)|clockwise", text.lower().replace("anti", "counter"))
+    return int.from_bytes(hashlib.sha256(" ".join(words).encode()).digest()[:7], "big")
 
 
 def pad(sequences: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
@@ -353,7 +361,7 @@ class EvaluatorTask:
 
     name = "evaluator"
 
-    def __init__(self, corpora: Sequence[Corpus], config: EvaluatorConfig | None = None, batch_size: int = 128):
+    def __init__(self, corpora: Sequence[Corpus], config: EvaluatorConfig | None = None, batch_size: int = 96):
         self.corpora = list(corpora)
         self.config = config or EvaluatorConfig()
         self.batch_size = batch_size
@@ -383,10 +391,13 @@ class EvaluatorTask:
         texts = [item.caption.text for item in self.items]
         both = encoder.encode([*texts, *map(mirror_text, texts)])
         self.texts = both.reshape(2, len(texts), -1)
+        self.sides = np.array([[side_of(text) for text in texts], [side_of(mirror_text(text)) for text in texts]])
         labels = [item.label for item in self.items]
         names = np.array([*labels, *map(mirror_text, labels)])
         self.labels = np.unique(names, return_inverse=True)[1].reshape(2, len(labels))
-        self.validation_texts = torch.from_numpy(encoder.encode([item.caption.text for item in self.validation]))
+        sentences = [item.caption.text for item in self.validation]
+        self.validation_texts = torch.from_numpy(encoder.encode(sentences))
+        self.validation_sides = torch.tensor([side_of(sentence) for sentence in sentences])
         known = {name: number for number, name in enumerate(sorted({item.label for item in self.validation}))}
         self.validation_labels = torch.tensor([known[item.label] for item in self.validation])
         # clips, not captions, are drawn; rare labels more often than their share
@@ -432,8 +443,9 @@ class EvaluatorTask:
             values = self.features[item.corpus, item.clip.index][start : start + length]
             sequences.append(values[:, MIRROR_COLUMNS] * MIRROR_SIGNS if flip else values)
         motion, frames = pad(sequences)
-        text, label = self.texts[mirrored, picked], self.labels[mirrored, picked]
-        return {"motion": motion, "frames": frames, "text": torch.from_numpy(text), "label": torch.from_numpy(label)}
+        known = {"text": self.texts, "label": self.labels, "side": self.sides}
+        chosen = {name: torch.from_numpy(values[mirrored, picked]) for name, values in known.items()}
+        return {"motion": motion, "frames": frames, **chosen}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Score: the contrastive loss over the whole validation split; beside it R-precision in pools of 32."""
@@ -443,7 +455,7 @@ class EvaluatorTask:
             for item in self.validation
         ]
         motion, text = model.embed_motion(*pad(cut)), model.embed_text(self.validation_texts)
-        score = float(model.loss(motion, text, self.validation_texts, self.validation_labels))
+        score = float(model.loss(motion, text, self.validation_texts, self.validation_labels, self.validation_sides))
         measures = _measures(self.validation, LENGTH * motion.numpy(), LENGTH * text.numpy(), 0)
         return {"score": score, **{name: value for name, value in measures.items() if name.startswith("R@")}}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,11 +12,12 @@ from kinema.formats.files import atomic_write
 from kinema.formats.mannequin import MATERIALS, build_mannequin, pose_mannequin
 from kinema.motion import Motion
 from kinema.motion import rotations as rot
+from kinema.motion.retarget import match_joints
 
 if TYPE_CHECKING:
     from PIL import Image
 
-MAX_FRAMES = 64
+MAX_FRAMES = 20
 _WIDTH, _PANEL_HEIGHT, _TITLE_HEIGHT, _TIME_HEIGHT, _MAP_WIDTH = 1480, 270, 40, 30, 170
 _SAMPLES = 2  # pixels of the figures are this much finer
 _DISTANCE = 6.0  # of the camera, metres
@@ -35,7 +36,7 @@ def write_strip(motion: Motion, path: str | os.PathLike[str], frames: int = 8, t
     Args:
         motion: any skeleton.
         path: of the PNG.
-        frames: how many poses, 1 to 64.
+        frames: how many poses, 1 to 20.
         title: stands above; the motion's caption (`metadata["text"]`) if not given.
 
     Raises:
@@ -63,7 +64,7 @@ def write_strips(
         raise ValueError(f"{len(motions)} motions need as many titles, got {len(titles)}")
     if not 1 <= frames <= MAX_FRAMES:
         raise ValueError(f"a strip has 1 to {MAX_FRAMES} frames, got {frames}")
-    rows = [_strip(motion, frames, title) for motion, title in zip(motions, titles, strict=True)]
+    rows = [_strip(motion, frames, title) for motion, title in _with_progress(motions, titles)]
     sheet = Image.new("RGB", (_WIDTH, sum(row.height for row in rows)), _PAPER)
     top = 0
     for row in rows:
@@ -71,6 +72,16 @@ def write_strips(
         top += row.height
     with atomic_write(path) as temporary_path:
         sheet.save(temporary_path, format="PNG", compress_level=4)
+
+
+def _with_progress(motions: Sequence[Motion], titles: Sequence[str]) -> Iterable[tuple[Motion, str]]:
+    pairs = list(zip(motions, titles, strict=True))
+    if len(pairs) <= 4:
+        return pairs
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(pairs, "drawing", console=Console(stderr=True), transient=True)
 
 
 def caption(motion: Motion) -> str:
@@ -89,7 +100,14 @@ def view_direction(motion: Motion) -> np.ndarray:
     travel = (motion.root_position[-1] - motion.root_position[0]) * np.array([1.0, 0.0, 1.0])
     if np.linalg.norm(travel) > 0.5:
         return rot.normalize(travel)
-    facing = rot.rotate(motion.rotations[0, 0], np.array([0.0, 0.0, 1.0])) * np.array([1.0, 0.0, 1.0])
+    try:
+        joints = match_joints(motion.skeleton)
+        start = motion.replace(root_position=motion.root_position[:1], rotations=motion.rotations[:1])
+        hips = start.joint_positions()[0, [joints["left_hip"], joints["right_hip"]]]
+        facing = np.cross(hips[0] - hips[1], np.array([0.0, 1.0, 0.0]))
+        facing = rot.normalize(facing) if np.linalg.norm(facing) > 0.3 * np.linalg.norm(hips[0] - hips[1]) else facing
+    except ValueError:
+        facing = rot.rotate(motion.rotations[0, 0], np.array([0.0, 0.0, 1.0])) * np.array([1.0, 0.0, 1.0])
     return rot.normalize(facing) if np.linalg.norm(facing) > 0.3 else np.array([0.0, 0.0, 1.0])
 
 
@@ -115,9 +133,10 @@ def _strip(motion: Motion, frames: int, title: str) -> Image.Image:
 
     image = Image.new("RGB", (_WIDTH, _TITLE_HEIGHT + _PANEL_HEIGHT + _TIME_HEIGHT), _PAPER)
     panels = _floor(motion, keys, vertices, centres, view, scale, middle, width)
-    colour, cover = _figures(mesh, normals @ view.T, flat, depth, scale, middle, width)
-    panels = panels * (1 - cover[..., None]) + colour
-    image.paste(Image.fromarray(np.clip(panels, 0, 255).astype(np.uint8)), (0, _TITLE_HEIGHT))
+    image.paste(Image.fromarray(panels.astype(np.uint8)), (0, _TITLE_HEIGHT))
+    figures = Image.fromarray(_figures(mesh, normals @ view.T, flat, depth, scale, middle, width), "RGBa")
+    figures = figures.reduce(_SAMPLES).convert("RGBA")
+    image.paste(figures, (0, _TITLE_HEIGHT), figures)
 
     draw = ImageDraw.Draw(image)
     small, large = ImageFont.load_default(14), ImageFont.load_default(19)
@@ -231,8 +250,8 @@ def _project(points: np.ndarray, view: np.ndarray, scale: float, middle: np.ndar
     return np.stack([width / 2 + scale * flat[:, 0], _PANEL_HEIGHT / 2 - scale * flat[:, 1]], -1)
 
 
-def _figures(mesh, normals, flat, depth, scale, middle, width) -> tuple[np.ndarray, np.ndarray]:
-    """Colour times cover (H, W, 3) and cover (H, W) of the figures of all panels.
+def _figures(mesh, normals, flat, depth, scale, middle, width) -> np.ndarray:
+    """The figures of all panels, finer by `_SAMPLES`, (H, W, 4) uint8: colour times cover, and cover.
 
     Args:
         mesh: F triangles, V vertices.
@@ -251,15 +270,13 @@ def _figures(mesh, normals, flat, depth, scale, middle, width) -> tuple[np.ndarr
     corners = (mesh.triangles + vertex_count * np.arange(panel_count)[:, None, None]).reshape(-1, 3)
     material = np.tile(mesh.materials, panel_count)
     x, y, depth, normals = x.ravel(), y.ravel(), depth.ravel(), normals.reshape(-1, 3)
-    image, alpha = np.zeros((height * full, 3)), np.zeros(height * full)
+    image = np.zeros((height * full, 4), np.uint8)
     triangle, barycentric, pixel = rasterize(np.stack([x, y], -1), depth, corners, full, height)
     if len(pixel):
         normal = rot.normalize(np.einsum("nk,nkc->nc", barycentric, normals[corners[triangle]]))
         colour = np.array([colour for _, colour in MATERIALS])[material[triangle]]
-        image[pixel] = _shade(colour, normal)
-        alpha[pixel] = 1
-    shape = (_PANEL_HEIGHT, _SAMPLES, _WIDTH - _MAP_WIDTH, _SAMPLES)
-    return image.reshape(*shape, 3).mean((1, 3)), alpha.reshape(shape).mean((1, 3))
+        image[pixel] = np.pad(_shade(colour, normal), ((0, 0), (0, 1)), constant_values=255)
+    return image.reshape(height, full, 4)
 
 
 def _shade(colour: np.ndarray, normal: np.ndarray) -> np.ndarray:

@@ -125,7 +125,7 @@ def lock_feet(motion: Motion, contacts: np.ndarray | None = None) -> Motion:
         reach = positions[:, ankle] - path
         flat = _runs(contacts[:, toe] & contacts[:, ankle])
         reach = reach + _offsets(reach, flat, [reach[start:end].mean(0) for start, end in flat], motion.fps)
-        length = np.linalg.norm(skeleton.offsets[toe])
+        length = np.linalg.norm(skeleton.rest_positions[toe] - skeleton.rest_positions[ankle])
         toe_targets.append(toe_target)
         ankle_targets.append(toe_target + length * rot.normalize(reach))
         weights.append(_offsets(np.zeros((len(motion), 1)), spans, [np.ones(1)] * len(spans), motion.fps)[:, 0])
@@ -167,7 +167,7 @@ def _offsets(path: np.ndarray, spans: list[tuple[int, int]], held: list[np.ndarr
         value, slope = (offsets[left - 1], _slope(offsets, left - 1, spans)) if left > 0 else (zero, zero)
         next_value, next_slope = (offsets[right], _slope(offsets, right, spans)) if right < len(path) else (zero, zero)
         length = right - left + 1
-        if 0 < left and right < len(path) and length <= 2 * ramp:
+        if left > 0 and right < len(path) and length <= 2 * ramp:
             curve = value + (next_value - value) * _smoothstep(before / length)
         else:
             curve = value * _smoothstep(1 - before / ramp) + next_value * _smoothstep(1 - after / ramp)

@@ -1,0 +1,65 @@
+"""The baseline that is hard to beat where the vocabulary is closed: play the training clip whose caption is nearest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kinema.conditions.request import Request
+from kinema.conditions.text import TextEncoder
+from kinema.corpora import Corpus
+from kinema.motion import Motion
+
+NEAR = 0.01  # cosine: captions this close to the nearest are drawn from, so that seeds differ
+
+
+class Retrieval:
+    """A generator that looks up a clip of the train split by the cosine of sentence embeddings."""
+
+    honours = frozenset({"text", "seconds", "seed", "samples"})
+
+    def __init__(self, corpora: Sequence[Corpus]) -> None:
+        self.info: dict[str, Any] = {"name": "nearest-text retrieval"}
+        self._rows = [
+            (corpus, index, caption)
+            for corpus in corpora
+            for index in corpus.select("train")
+            for caption in corpus.clips[index].captions
+        ]
+        self._texts = TextEncoder.load().encode([caption.text for _, _, caption in self._rows])
+        self._request: Request | None = None
+
+    def reset(self, request: Request) -> None:
+        """Begin a motion. ValueError: the request has fields that retrieval cannot follow."""
+        request.refuse_all_but(set(self.honours), "retrieval")
+        if len(request.prompts) > 1:
+            raise ValueError("retrieval takes one prompt")
+        self._request = request
+
+    def step(self) -> list[Motion] | None:
+        """The whole clips at the first call, cut to the asked length where they are longer; then None."""
+        request, self._request = self._request, None
+        if request is None:
+            return None
+        likeness = self._texts @ TextEncoder.load().encode([request.prompts[0]])[0]
+        near = np.flatnonzero(likeness >= likeness.max() - NEAR)
+        found = []
+        for sample in range(request.samples):
+            chosen = np.random.default_rng((request.seed, sample)).choice(near)
+            corpus, index, caption = self._rows[chosen]
+            end = caption.end
+            if isinstance(request.seconds, tuple):
+                end = min(end, caption.start + max(round(request.seconds[0] * corpus.fps), 1))
+            found.append(corpus.motion(index, caption.start, end))
+        return found
+
+    def generate(self, request: Request) -> list[Motion]:
+        """The clips."""
+        self.reset(request)
+        return self.step() or []
+
+    def generate_many(self, requests: Sequence[Request]) -> list[Motion]:
+        """One clip for each request."""
+        return [self.generate(request)[0] for request in requests]
