@@ -44,6 +44,34 @@ def test_mesh_is_closed_outward_and_fully_weighted(skeleton):
     assert len(np.unique(mesh.triangles)) == len(mesh.vertices)
 
 
+def changed(**offsets) -> Skeleton:
+    new = np.array(BODY.offsets)
+    for name, offset in offsets.items():
+        new[BODY.index(name)] = offset
+    return Skeleton(BODY.names, BODY.parents, new, BODY.tips)
+
+
+@pytest.mark.parametrize(
+    "skeleton",
+    [
+        changed(left_knee=(0, 0, 0), right_wrist=(0, 0, 0), head=(0, 0, 0)),
+        changed(left_elbow=(0, 0, 0.28), left_wrist=(0, 0, 0.23)),
+        changed(left_foot=(0, -0.07, 0), right_foot=(0.1, 0, 0)),
+        changed(spine1=(0, 0, 0), spine2=(0, -0.2, 0), neck=(0, -0.3, 0.1)),
+        changed(**dict.fromkeys(BODY.names, (0, 0, 0))),
+        Skeleton(BODY.names, BODY.parents, np.random.default_rng(1).normal(size=(22, 3)) * np.arange(22)[:, None]),
+    ],
+    ids=["no length", "arm forward", "odd feet", "folded spine", "a point", "chaos"],
+)
+def test_strange_bodies_give_a_sound_mesh(skeleton):
+    mesh = build_mannequin(skeleton)
+    for array in (mesh.vertices, mesh.normals, mesh.weights):
+        assert np.isfinite(array).all()
+    np.testing.assert_allclose(np.linalg.norm(mesh.normals, axis=1), 1, atol=1e-9)
+    np.testing.assert_allclose(mesh.weights.sum(1), 1, atol=1e-12)
+    assert np.ptp(mesh.vertices, axis=0).max() > 0
+
+
 def test_normals_point_out():
     mesh = build_mannequin(BODY)
     corners = mesh.vertices[mesh.triangles]

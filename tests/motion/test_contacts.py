@@ -163,6 +163,19 @@ def test_locking_sinks_the_hips_rather_than_overstretch_a_leg() -> None:
     np.testing.assert_array_equal(held.root_position[:, [0, 2]], rising.root_position[:, [0, 2]])
 
 
+def test_a_foot_in_the_air_does_not_sink_with_the_hips() -> None:
+    frames = 90
+    lift = 0.05 * np.sin(np.pi * np.arange(frames) / (frames - 1))[:, None] * [0, 1, 0]
+    rising = moved(standing(frames), lift)
+    ankle = rising.joint_positions()[:, ANKLES[1]] + np.array([0, 0.2, 0.1])
+    rising = rising.replace(rotations=two_bone_ik(BODY, rising.rotations, rising.root_position, ANKLES[1], ankle))
+    contacts = np.zeros((frames, 22), dtype=bool)
+    contacts[:, [ANKLES[0], TOES[0]]] = True
+    held = lock_feet(rising, contacts)
+    assert (rising.root_position - held.root_position)[:, 1].max() > 0.02
+    np.testing.assert_allclose(held.joint_positions()[:, TOES[1]], rising.joint_positions()[:, TOES[1]], atol=2e-3)
+
+
 def test_locking_what_cannot_be_held_stays_a_motion() -> None:
     """Feet told to stand while the body flies past: no error, no jump, hips sink by no more than allowed."""
     frames = 60

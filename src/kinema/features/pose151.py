@@ -78,8 +78,13 @@ def decode(features: Pose151) -> Motion:
     root = np.stack([features.path[:, 0], pose[:, 0], features.path[:, 1]], -1)
     effectors = pose[:, EFFECTOR].reshape(frames, len(EFFECTORS), 3)
     targets = dict(zip(EFFECTORS, np.moveaxis(effectors_world(features, effectors), 1, 0), strict=True))
+    positions, _ = forward_kinematics(BODY, root, rotations)
     for name in ("left_ankle", "right_ankle", "left_wrist", "right_wrist"):
-        rotations = two_bone_ik(BODY, rotations, root, BODY.index(name), targets[name])
+        joint = BODY.index(name)
+        # inverse kinematics never stretches a limb quite straight, so it must not touch one that is where it should be
+        gap = np.linalg.norm(targets[name] - positions[:, joint], axis=-1)
+        weight = np.clip((gap - 0.001) / 0.004, 0, 1)
+        rotations = two_bone_ik(BODY, rotations, root, joint, targets[name], weight)
     for side in ("left", "right"):
         ankle, toe = BODY.index(f"{side}_ankle"), BODY.index(f"{side}_foot")
         rotations = aim(BODY, rotations, root, ankle, toe, targets[f"{side}_foot"])

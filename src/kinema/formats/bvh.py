@@ -32,8 +32,8 @@ MAX_MAGNITUDE = 1e9
 # half-way (in ratio) between what that is in two neighbouring units; 0.45 inch is the unit of the CMU database.
 _UNITS = [(10.0, 1.0), (64.0, 0.0254 / 0.45), (150.0, 0.0254), (800.0, 0.01), (np.inf, 0.001)]
 _COMMON_RATES = (
-    *(10, 12, 12.5, 15, 20, 24, 25, 30, 40, 48, 50, 60, 72, 75, 80, 90, 100, 120, 125, 144, 150, 180, 200, 240, 250, 300),
-    *(360, 400, 480, 500, 600, 1000),
+    *(10, 12, 12.5, 15, 20, 24, 25, 30, 40, 48, 50, 60, 72, 75, 80, 90, 100, 120, 125, 144, 150, 180, 200, 240, 250),
+    *(300, 360, 400, 480, 500, 600, 1000),
 )
 _TELEVISION_RATES = (24000 / 1001, 30000 / 1001, 60000 / 1001)  # only meant where enough digits say so
 # first joints that only carry the character about, and are no part of the body
@@ -229,9 +229,10 @@ def _tokens(text: str) -> Iterator[tuple[str, int]]:
             yield words[at], number
             at += 1
             if words[at - 1].upper() in ("ROOT", "JOINT", "END"):
-                name = list(itertools.takewhile(lambda word: word not in "{}", words[at:]))
-                yield "_".join(name), number
-                at += len(name)
+                first = at
+                while at < len(words) and words[at] not in "{}":
+                    at += 1
+                yield "_".join(words[first:at]), number
 
 
 def _unique(name: str, taken: set[str]) -> str:

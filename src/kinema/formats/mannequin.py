@@ -136,11 +136,14 @@ class _Parts:
         normals = np.zeros_like(vertices)
         for corner in range(3):
             np.add.at(normals, triangles[:, corner], faces)
+        normals = rot.normalize(normals)
+        # a bone without length has rings without area; any direction does there
+        normals[np.abs(normals).max(1) < 0.1] = [0.0, 1.0, 0.0]
         weights = np.concatenate(self.weights)
         weights = np.where(weights < 0.01, 0, weights)
         weights /= weights.sum(1, keepdims=True)
         joints = np.where(weights > 0, np.concatenate(self.joints), 0)
-        arrays = (vertices, rot.normalize(normals), triangles, np.concatenate(self.materials), joints, weights)
+        arrays = (vertices, normals, triangles, np.concatenate(self.materials), joints, weights)
         mesh = Mannequin(*arrays, inverse_bind=-skeleton.rest_positions)
         for array in (*arrays, mesh.inverse_bind):
             array.flags.writeable = False
@@ -423,10 +426,9 @@ def _limb(
 
     centre = along(where)
     tangent = rot.normalize(along(where + 0.08) - along(where - 0.08))
-    front = np.array([0.0, 0.0, 1.0]) - tangent[:, 2:] * tangent
-    front = rot.normalize(front)
+    front = _front(tangent)
     side = np.cross(tangent, front)
-    side *= np.sign(side @ outside)[:, None]
+    side *= np.where(side @ outside < 0, -1.0, 1.0)[:, None]
     cosine, sine = _ring(sides)
     depth = np.where(sine > 0, rows[:, 2:3] * sine, rows[:, 3:4] * sine)
     centre = centre + size * rows[:, 4:5] * side
@@ -471,7 +473,7 @@ def _hand(parts: _Parts, wrist: np.ndarray, tip: np.ndarray, joints: list[int], 
     rows = _curve(_HAND, 11)
     length = float(np.linalg.norm(tip))
     axis = tip / length
-    front = rot.normalize(np.array([0.0, 0.0, 1.0]) - axis[2] * axis)
+    front = _front(axis)
     up = np.cross(front, axis)
     up *= 1.0 if up[1] >= 0 else -1.0
     cosine, sine = _ring(10, 2.3)
@@ -561,12 +563,14 @@ def _limbs(skeleton: Skeleton, parts: _Parts, known: dict[str, int]) -> None:
         side = np.cross(front, up)
         rings = centre - (tall * np.cos(angle))[:, None, None] * up
         rings = rings + (wide * np.sin(angle))[:, None, None] * (cosine[:, None] * side + sine[:, None] * front)
-        _add_rigid(
-            parts,
-            rings,
-            joint,
-            colour.get(joint, JOINT_MATERIAL) or (BODY_MATERIAL if joint == head else JOINT_MATERIAL),
-        )
+        plain = BODY_MATERIAL if joint == head else JOINT_MATERIAL
+        _add_rigid(parts, rings, joint, colour.get(joint, BODY_MATERIAL) or plain)
+
+
+def _front(direction: np.ndarray) -> np.ndarray:
+    """Unit vectors at right angles to directions (..., 3), to the front, or up where the direction itself points there."""
+    wanted = np.where(np.abs(direction[..., 2:]) > 0.95, np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0]))
+    return rot.normalize(wanted - np.sum(wanted * direction, -1, keepdims=True) * direction)
 
 
 def _across(direction: np.ndarray) -> np.ndarray:

@@ -251,7 +251,8 @@ def _fade(value: np.ndarray, speed: np.ndarray, t: np.ndarray, duration: float) 
 
 _SIDES = [
     (re.compile("left|right", re.IGNORECASE), {"left": "right", "right": "left"}),
-    (re.compile("^[lrLR]|(?<![a-zA-Z])[lrLR](?![a-zA-Z])"), {"l": "r", "r": "l"}),
+    (re.compile("(?<![a-zA-Z])[lrLR](?![a-zA-Z])"), {"l": "r", "r": "l"}),
+    (re.compile("^[lrLR]"), {"l": "r", "r": "l"}),
 ]
 
 

@@ -27,8 +27,8 @@ def canonical(quats: Array) -> Array:
 
 def multiply(a: Array, b: Array) -> Array:
     """Hamilton product: rotate by b, then by a. (..., 4) x (..., 4) -> (..., 4)."""
-    aw, ax, ay, az = np.moveaxis(a, -1, 0)
-    bw, bx, by, bz = np.moveaxis(b, -1, 0)
+    aw, ax, ay, az = a[..., 0], a[..., 1], a[..., 2], a[..., 3]
+    bw, bx, by, bz = b[..., 0], b[..., 1], b[..., 2], b[..., 3]
     return np.stack(
         [
             aw * bw - ax * bx - ay * by - az * bz,

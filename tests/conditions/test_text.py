@@ -1,0 +1,24 @@
+"""Sentence embeddings, against the package's own way of computing them where that is installed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kinema.conditions.text import TEXT_DIMENSIONS, TextEncoder
+
+
+def test_likeness_of_sentences() -> None:
+    encoder = TextEncoder.load()
+    walks, strolls, jumps = encoder.encode(["a person walks forward", "someone strolls ahead", "a man jumps"])
+    assert walks.shape == (TEXT_DIMENSIONS,)
+    np.testing.assert_allclose(np.linalg.norm(walks), 1, atol=1e-5)
+    # the published model gives 0.756 for this pair
+    assert abs(walks @ strolls - 0.756) < 2e-3
+    assert walks @ jumps < 0.4
+
+
+def test_padding_does_not_change_an_embedding() -> None:
+    encoder = TextEncoder()
+    long = "a person walks forward, then turns around slowly and waves with the left hand at somebody far away"
+    together = encoder.encode(["a person sits", long])[0]
+    np.testing.assert_allclose(together, TextEncoder().encode(["a person sits"])[0], atol=1e-5)

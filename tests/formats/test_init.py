@@ -1,0 +1,57 @@
+"""Files by their ending."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from kinema.formats import load, save
+
+
+@pytest.mark.parametrize("name", ["x.bvh", "x.npz", "X.BVH", "deep/er/x.npz"])
+def test_saved_motion_is_loaded_back(tmp_path, walk, name):
+    save(walk, tmp_path / name)
+    back = load(tmp_path / name)
+    order = [back.skeleton.index(joint) for joint in walk.skeleton.names]
+    np.testing.assert_allclose(back.joint_positions()[:, order], walk.joint_positions(), atol=1e-6)
+    assert len(list((tmp_path / name).parent.iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["x.glb", "x.png", "x.html"])
+def test_other_outputs_are_written(tmp_path, walk, name):
+    walk.save(tmp_path / name)
+    assert (tmp_path / name).stat().st_size > 1000
+
+
+def test_options_reach_the_reader(tmp_path, walk):
+    save(walk, tmp_path / "x.bvh")
+    assert load(tmp_path / "x.bvh", unit=0.02).root_position[0, 1] == pytest.approx(2 * walk.root_position[0, 1])
+
+
+def test_unknown_endings_name_the_known_ones(tmp_path, walk):
+    (tmp_path / "x.fbx").write_bytes(b"")
+    for name in ("x.fbx", "x", "x.glb"):
+        with pytest.raises(ValueError, match=r"cannot read .*\.bvh \.amc \.npz"):
+            load(tmp_path / name)
+    with pytest.raises(ValueError, match=r"cannot write \.fbx; known are \.bvh \.glb \.npz \.png \.html"):
+        save(walk, tmp_path / "y.fbx")
+    assert not (tmp_path / "y.fbx").exists()
+
+
+def test_missing_files_and_folders(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"walk\.bvh: there is no such file"):
+        load(tmp_path / "walk.bvh")
+    (tmp_path / "folder.bvh").mkdir()
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        load(tmp_path / "folder.bvh")
+
+
+def test_reading_needs_none_of_the_heavy_libraries():
+    code = (
+        "import sys, kinema.formats.bvh, kinema.formats.asf_amc, kinema.formats.npz;"
+        "print([m for m in ('torch', 'scipy', 'matplotlib', 'transformers', 'PIL') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
