@@ -568,7 +568,7 @@ def _limbs(skeleton: Skeleton, parts: _Parts, known: dict[str, int]) -> None:
 
 
 def _front(direction: np.ndarray) -> np.ndarray:
-    """Unit vectors at right angles to directions (..., 3), to the front, or up where the direction itself points there."""
+    """Unit vectors across directions (..., 3), to the front; up where a direction itself is to the front."""
     wanted = np.where(np.abs(direction[..., 2:]) > 0.95, np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0]))
     return rot.normalize(wanted - np.sum(wanted * direction, -1, keepdims=True) * direction)
 

@@ -12,6 +12,7 @@ from kinema.formats.files import atomic_write
 from kinema.formats.mannequin import MATERIALS, build_mannequin, pose_mannequin
 from kinema.motion import Motion
 from kinema.motion import rotations as rot
+from kinema.motion.kinematics import forward_kinematics
 from kinema.motion.retarget import match_joints
 
 if TYPE_CHECKING:
@@ -91,7 +92,9 @@ def caption(motion: Motion) -> str:
 
 def floor_height(motion: Motion) -> float:
     """Where the ground is, metres: 0, or the lowest joint ever if that is more than 30 cm away from it."""
-    lowest = float(motion.joint_positions()[..., 1].min())
+    some = slice(None, None, max(1, len(motion) // 3000))
+    positions, _ = forward_kinematics(motion.skeleton, motion.root_position[some], motion.rotations[some])
+    lowest = float(positions[..., 1].min())
     return 0.0 if abs(lowest) < 0.3 else lowest
 
 
@@ -102,8 +105,8 @@ def view_direction(motion: Motion) -> np.ndarray:
         return rot.normalize(travel)
     try:
         joints = match_joints(motion.skeleton)
-        start = motion.replace(root_position=motion.root_position[:1], rotations=motion.rotations[:1])
-        hips = start.joint_positions()[0, [joints["left_hip"], joints["right_hip"]]]
+        positions, _ = forward_kinematics(motion.skeleton, motion.root_position[0], motion.rotations[0])
+        hips = positions[[joints["left_hip"], joints["right_hip"]]]
         facing = np.cross(hips[0] - hips[1], np.array([0.0, 1.0, 0.0]))
         facing = rot.normalize(facing) if np.linalg.norm(facing) > 0.3 * np.linalg.norm(hips[0] - hips[1]) else facing
     except ValueError:

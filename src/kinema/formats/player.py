@@ -17,6 +17,7 @@ from kinema.formats.mannequin import MATERIALS, Mannequin, build_mannequin
 from kinema.formats.pictures import caption, floor_height, view_direction
 from kinema.motion import Motion, Skeleton
 from kinema.motion import rotations as rot
+from kinema.motion.kinematics import forward_kinematics
 
 MAX_MOTIONS = 16
 # a browser reads the page into memory several times over
@@ -100,12 +101,10 @@ def _mesh(mesh: Mannequin) -> dict[str, Any]:
 def _motion(motion: Motion) -> dict[str, Any]:
     direction = view_direction(motion)
     floor = floor_height(motion)
-    some = motion.replace(
-        root_position=motion.root_position[:: max(1, len(motion) // 60)],
-        rotations=motion.rotations[:: max(1, len(motion) // 60)],
-    )
-    # the height of the root above the ground tells the size of a body, folded rest poses do not
-    size = float(np.median(np.ptp(some.joint_positions(), axis=1).max(-1))) / 1.6
+    some = slice(None, None, max(1, len(motion) // 60))
+    positions, _ = forward_kinematics(motion.skeleton, motion.root_position[some], motion.rotations[some])
+    # 1 for a standing BODY; from poses that are taken, as rest poses may be folded
+    size = float(np.median(np.ptp(positions, axis=1).max(-1))) / 1.6
     facts = [f"{motion.seconds:.2f} s", f"{motion.fps:g} fps", f"{len(motion)} frames"]
     facts += [f"{key}: {motion.metadata[key]}"[:500] for key in ("source", "licence") if motion.metadata.get(key)]
     return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Iterator
@@ -53,10 +52,8 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], scalars: dict[st
             # a machine that loses power must not keep the new name with old or no content
             with temporary.open("r+b") as file:
                 os.fsync(file.fileno())
-    except SafetensorError as error:
-        raise OSError(errno.EIO, f"cannot write {path} ({error}); is the disk full?") from error
-    except OSError as error:
-        raise OSError(error.errno, f"cannot write {path} ({error.strerror}); is the disk full?") from error
+    except (SafetensorError, OSError) as error:
+        raise OSError(f"cannot write {path} ({error})") from error
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

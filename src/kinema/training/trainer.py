@@ -173,6 +173,11 @@ class _Run:
             try:
                 with self._progress(), self._signals():
                     self._loop()
+            except OSError as error:
+                raise OSError(
+                    f"training {self.task.name} stopped at step {self.state.step}: {error}; {self._last_checkpoint()}; "
+                    "put this right and run the same command again"
+                ) from error
             finally:
                 if self.main:
                     self.log.close()
@@ -277,12 +282,15 @@ class _Run:
         if math.isfinite(value):
             return
         parts = ", ".join(f"{name} {float(part.detach()):g}" for name, part in losses.items())
-        kept = self.checkpoints.paths()
-        rest = f"the last checkpoint is of step {int(kept[0].stem)}" if kept else "there is no checkpoint yet"
         raise ValueError(
-            f"training {self.task.name}: the {what} is {value} at step {self.state.step} ({parts}); {rest}; "
-            "look for broken values in the data, or train in another folder with a lower learning rate"
+            f"training {self.task.name}: the {what} is {value} at step {self.state.step} ({parts}); "
+            f"{self._last_checkpoint()}; look for broken values in the data, or train in another folder with a lower "
+            "learning rate"
         )
+
+    def _last_checkpoint(self) -> str:
+        kept = self.checkpoints.paths()
+        return f"the last checkpoint is of step {int(kept[0].stem)}" if kept else "there is no checkpoint yet"
 
     def _average(self, decay: float) -> None:
         with torch.no_grad():

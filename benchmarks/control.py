@@ -1,0 +1,97 @@
+"""How well FracMoGen keeps to targets, and what that costs the motion.
+
+    python benchmarks/control.py [--model fracmogen] [--seeds 8]
+
+Constructed targets: a curved root path at walking speed, wrist and ankle positions, key poses taken from another sample,
+a timeline of four prompts. Each row over all seeds, beside the same prompts without targets.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import tyro
+
+from kinema.conditions.request import JointTarget, PathTarget, Request, pose_target
+from kinema.models import registry
+from kinema.motion import BODY, Motion
+from kinema.motion.contacts import foot_skating, foot_sliding
+
+
+@dataclass
+class Options:
+    """Args:
+    model: name, folder or hub id.
+    seeds: samples per row.
+    """
+
+    model: str = "fracmogen"
+    seeds: int = 8
+
+
+def feet(motions: list[Motion]) -> str:
+    sliding = np.mean([foot_sliding(motion) for motion in motions])
+    return f"sliding {sliding:.3f} m/s, skating {np.mean([foot_skating(motion) for motion in motions]):.3f}"
+
+
+def main(options: Options) -> None:
+    torch.set_num_threads(1)
+    generator = registry.load(options.model)
+    seeds = range(options.seeds)
+
+    times = np.arange(0, 6.01, 0.25)
+    curve = np.stack([1.5 * (1 - np.cos(0.5 * times)), 1.1 * times], 1)
+    path = tuple(PathTarget(float(time), (float(x), float(z))) for time, (x, z) in zip(times, curve, strict=True))
+    walks = [generator.generate(Request("a person walks forward", 6, targets=path, seed=seed))[0] for seed in seeds]
+    at = [min(round(time * 30), 179) for time in times]
+    errors = [np.linalg.norm(motion.root_position[at][:, [0, 2]] - curve, axis=1) for motion in walks]
+    plain = [generator.generate(Request("a person walks forward", 6, seed=seed))[0] for seed in seeds]
+    print(f"root path: mean {100 * np.mean(errors):.2f} cm, worst {100 * np.max(errors):.2f} cm; {feet(walks)}")
+    print(f"  without path: {feet(plain)}")
+
+    errors, moved = [], []
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        targets = (
+            JointTarget(1.5, "right_wrist", (-0.35 + 0.1 * rng.normal(), 1.3 + 0.2 * rng.normal(), 0.4)),
+            JointTarget(2.5, "left_wrist", (0.35, 1.0 + 0.2 * rng.normal(), 0.45)),
+            JointTarget(3.2, "head", (0.1 * rng.normal(), 1.5, 0.1)),
+        )
+        motion = generator.generate(Request("a person stands and reaches out", 4, targets=targets, seed=seed))[0]
+        positions = motion.joint_positions()
+        for target in targets:
+            joint = positions[round(target.time * 30), BODY.index(target.joint)]
+            errors.append(np.linalg.norm(joint - target.position))
+        moved.append(motion)
+    print(f"joint positions: mean {100 * np.mean(errors):.2f} cm, worst {100 * np.max(errors):.2f} cm; {feet(moved)}")
+
+    errors, moved = [], []
+    for seed in seeds:
+        other = generator.generate(Request("a person waves with the right hand", 4, seed=1000 + seed))[0]
+        targets = (pose_target(1.0, other, 40), pose_target(3.0, other, 80))
+        motion = generator.generate(Request("a person stands still", 4, targets=targets, seed=seed))[0]
+        for frame, source in ((30, 40), (90, 80)):
+            gap = motion.joint_positions()[frame] - other.joint_positions()[source]
+            errors.append(np.linalg.norm(gap, axis=1).mean())
+        moved.append(motion)
+    print(f"key poses: mean {100 * np.mean(errors):.2f} cm, worst {100 * np.max(errors):.2f} cm; {feet(moved)}")
+
+    prompts = ("a person walks forward", "a person runs forward", "a person waves with both hands", "a person bows")
+    ratios = []
+    for seed in seeds:
+        motion = generator.generate(Request(prompts, 3, seed=seed))[0]
+        size = np.linalg.norm(np.diff(motion.joint_positions(), 2, axis=0), axis=-1).mean(1)  # row t: frame t + 1
+        seams = [90 * k + offset for k in (1, 2, 3) for offset in (-2, -1, 0)]
+        inside = np.setdiff1d(np.arange(len(size)), [90 * k + offset for k in (1, 2, 3) for offset in range(-12, 12)])
+        ratios.append(size[seams].mean() / size[inside].mean())
+    print(f"timeline: acceleration at the seams / inside: mean {np.mean(ratios):.2f}, worst {np.max(ratios):.2f}")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

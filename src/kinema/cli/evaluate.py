@@ -1,0 +1,38 @@
+"""kinema evaluate: a model beside real motion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a model on the motions of corpora that it has not seen, beside real motion and nearest-text retrieval.
+
+    Example: kinema evaluate fracmogen --corpus corpora/cmu corpora/bandai
+    """
+
+    model: Positional[Annotated[str, arg(metavar="MODEL")]]
+    """A shipped name, a folder, or a Hugging Face repository id."""
+    corpus: Annotated[tuple[Path, ...], arg(metavar="FOLDER [FOLDER ...]")]
+    """Corpora that `kinema corpus build` made."""
+    split: str = "test"
+    """Which part of the corpora: test, compositional or val."""
+    repeats: int = 5
+    """How often everything is generated, with other seeds."""
+    out: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE")] = None
+    """Also write the numbers as JSON."""
+
+    def run(self) -> None:
+        if not self.corpus:
+            raise ValueError("name at least one --corpus to measure on")
+        from kinema.evaluation import benchmark
+
+        benchmark.run(self.model, list(self.corpus), split=self.split, repeats=self.repeats, out=self.out)
+
+
+Command = Evaluate

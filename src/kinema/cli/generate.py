@@ -1,0 +1,127 @@
+"""kinema generate: sentences in, motion files out."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, arg
+
+from kinema.formats import WRITERS, load, save
+
+if TYPE_CHECKING:
+    from kinema.models.registry import Generator
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Make motion from a sentence, or from several that follow one another.
+
+    Example: kinema generate "a person walks forward" "a person sits down" --seconds 4 3 -o out/sit.glb
+    """
+
+    prompts: Positional[Annotated[tuple[str, ...], arg(metavar="PROMPT [PROMPT ...]")]] = ()
+    """What the person does, a sentence for each part of the motion."""
+    seconds: Annotated[tuple[float, ...], arg(metavar="FLOAT [FLOAT ...]")] = ()
+    """Length of each part, or one for all; 5 if not given."""
+    path: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Targets in JSON: {"path": [[time, x, z], ...], "joints": [{"time", "joint", "position"}, ...],
+    "poses": [{"time", "file", "frame"}, ...]}; seconds and metres."""
+    past: Annotated[Path | None, arg(metavar="FILE")] = None
+    """A motion file that the new motion continues; the result begins where it ends."""
+    seed: int = 0
+    """Another seed gives another motion."""
+    samples: Annotated[int, arg(aliases=["-n"])] = 1
+    """How many motions; their files are numbered."""
+    out: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE")] = None
+    """File to write; the ending decides: .glb .bvh .npz .png .html. If not given, a .glb in out/."""
+    model: str = "fracmogen"
+    """A shipped name, a folder, or a Hugging Face repository id; `kinema info` lists those that are here."""
+    chain: Annotated[str | None, arg(metavar="SCALES")] = None
+    """Scales of time from coarse to fine, such as 3-1-0 or 4-2-0; scale 3 has every 8th frame."""
+    guidance: Annotated[float | None, arg(metavar="FLOAT")] = None
+    """How strictly the motion follows the text; 1 is least."""
+    steps: Annotated[int | None, arg(metavar="INT")] = None
+    """Steps of the sampler; fewer are faster."""
+    foot_lock: bool = True
+    """Hold planted feet in place."""
+
+    def run(self) -> None:
+        from kinema.conditions.request import Request, read_targets
+        from kinema.models import registry
+        from kinema.motion import BODY
+
+        if not self.prompts:
+            raise ValueError('say what the person does: kinema generate "a person walks forward"')
+        past = None
+        if self.past is not None:
+            past = load(self.past)
+            if past.skeleton != BODY:
+                from kinema.motion.retarget import retarget
+
+                past = retarget(past)
+        request = Request(
+            self.prompts,
+            self.seconds or None,
+            targets=read_targets(self.path) if self.path is not None else (),
+            past=past,
+            seed=self.seed,
+            samples=self.samples,
+        )
+        files = self._files()
+        registry.find(self.model)
+
+        from rich.console import Console
+
+        screen = Console(stderr=True)
+        with screen.status(f"loading {self.model}"):
+            generator = self._load()
+        with screen.status("generating"):
+            began = time.perf_counter()
+            motions = generator.generate(request)
+            taken = time.perf_counter() - began
+        each = f" each, {len(motions)} of them" if len(motions) > 1 else ""
+        for motion, file in zip(motions, files, strict=True):
+            save(motion, file)
+            print(file)
+        print(f"{motions[0].seconds:.1f} s of motion{each}, made in {taken:.2f} s")
+
+    def _files(self) -> list[Path]:
+        out = self.out
+        if out is None:
+            name = re.sub(r"[^a-z0-9]+", "-", self.prompts[0].lower())[:40].strip("-")
+            out = Path("out") / f"{name or 'motion'}.glb"
+        # now, not after the work is done
+        if out.suffix.lower() not in WRITERS:
+            raise ValueError(f"{out}: the ending says what is written, one of {' '.join(WRITERS)}")
+        if out.is_dir():
+            raise ValueError(f"{out} is a folder; name a file in it")
+        if self.samples == 1:
+            return [out]
+        return [out.with_name(f"{out.stem}-{number}{out.suffix}") for number in range(1, self.samples + 1)]
+
+    def _load(self) -> Generator:
+        import torch
+
+        from kinema.models import registry
+        from kinema.models.fracmogen.pipeline import Sampling
+
+        if "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(1)  # fastest for a single motion, and other programs cannot slow it down
+        settings: dict[str, Any] = {"guidance": self.guidance, "steps": self.steps, "chain": self._scales()}
+        given = {name: value for name, value in settings.items() if value is not None}
+        return registry.load(self.model, sampling=Sampling(foot_lock=self.foot_lock, **given))
+
+    def _scales(self) -> tuple[int, ...] | None:
+        if self.chain is None:
+            return None
+        if not re.fullmatch(r"\d(-\d)*", self.chain):
+            raise ValueError(f"a chain of scales is written like 3-1-0, not {self.chain!r}")
+        return tuple(int(scale) for scale in self.chain.split("-"))
+
+
+Command = Generate

@@ -1,0 +1,87 @@
+"""kinema train: models on corpora of one's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import arg, subcommand
+
+if TYPE_CHECKING:
+    from kinema.training import Task
+
+
+@dataclass(frozen=True)
+class _Run:
+    corpus: Annotated[tuple[Path, ...], arg(metavar="FOLDER [FOLDER ...]")]
+    """Corpora that `kinema corpus build` made."""
+    out: Annotated[Path, arg(aliases=["-o"], metavar="FOLDER")]
+    """Folder of the run. The same command on the same folder goes on where it was interrupted."""
+    minutes: Annotated[float | None, arg(metavar="FLOAT")] = None
+    """Time to train; either this or the steps."""
+    steps: Annotated[int | None, arg(metavar="INT")] = None
+    """Steps to train."""
+    seed: int = 0
+    """Of the weights, the batches and the noise."""
+    learning_rate: float = 1e-3
+    """Highest learning rate."""
+
+    def run(self) -> None:
+        if (self.minutes is None) == (self.steps is None):  # now, not after the corpora are read
+            raise ValueError("give either --minutes or --steps of training")
+        if not self.corpus:
+            raise ValueError("name at least one --corpus to train on")
+        from kinema.training import Trainer
+
+        trainer = Trainer(
+            self.task(),
+            self.out,
+            minutes=self.minutes,
+            steps=self.steps,
+            seed=self.seed,
+            learning_rate=self.learning_rate,
+        )
+        report = trainer.run()
+        best = report["best"]
+        print(f"{self.out / 'export'}: {report['steps']} steps, {report['minutes']:.1f} min, best at {best['step']}")
+        print(", ".join(f"{name} {value:.4g}" for name, value in best["validation"].items()))
+
+    def task(self) -> Task:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class TrainFracMoGen(_Run):
+    """Train FracMoGen, the generator of motion from text. Its weights lie in OUT/export, which is a model by itself.
+
+    Example: kinema train fracmogen --corpus corpora/cmu --minutes 60 -o runs/mine
+
+    Then: kinema generate "a person walks" --model runs/mine/export
+    """
+
+    batch: int = 96
+    """Windows a step for the part that samples; the part that refines sees a sixth of it."""
+
+    def task(self) -> Task:
+        from kinema.models.fracmogen.config import FracMoGenConfig
+        from kinema.models.fracmogen.data import FracMoGenTask
+
+        return FracMoGenTask(FracMoGenConfig(), self.corpus, batch=self.batch, refiner_batch=max(1, self.batch // 6))
+
+
+@dataclass(frozen=True)
+class TrainEvaluator(_Run):
+    """Train the evaluator, which tells how well motion fits text and how far it is from real motion."""
+
+    batch: int = 128
+    """Pairs of motion and text a step."""
+
+    def task(self) -> Task:
+        from kinema.corpora import Corpus
+        from kinema.evaluation.evaluator import EvaluatorTask
+
+        return EvaluatorTask([Corpus.open(folder) for folder in self.corpus], batch_size=self.batch)
+
+
+Command = Annotated[TrainFracMoGen, subcommand("fracmogen")] | Annotated[TrainEvaluator, subcommand("evaluator")]
