@@ -2,7 +2,7 @@
 
     python benchmarks/control.py [--model fracmogen] [--seeds 8]
 
-Constructed targets: a curved root path at walking speed, wrist and ankle positions, key poses taken from another sample,
+Constructed targets: a curved root path at walking speed, wrist and head positions, key poses of other samples, and
 a timeline of four prompts. Each row over all seeds, beside the same prompts without targets.
 """
 

@@ -1,4 +1,4 @@
-"""How long text to motion takes: AITS (batch 1, model loaded, text encoding and decoding to a Motion included), by chain.
+"""How long text to motion takes: AITS (batch 1, model loaded, text encoding and decoding included), by chain.
 
     python benchmarks/speed.py [--model fracmogen] [--seconds 10] [--repeats 20]
 

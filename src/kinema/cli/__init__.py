@@ -97,18 +97,23 @@ def _parse(name: str, arguments: list[str]) -> Any:
     except SystemExit as stop:
         if not stop.code:
             return 0
-        raise ValueError(f"{_first_sentence(said.getvalue())}; see `kinema {name} --help`") from None
+        raise ValueError(f"{_first_sentence(said.getvalue())} (see `kinema {name} --help`)") from None
 
 
 def _first_sentence(box: str) -> str:
-    """What is wrong, out of the framed text that tyro prints about it."""
-    lines = []
+    """What is wrong, out of the framed text that tyro prints: a sentence, perhaps options indented below it."""
+    sentence, options = "", []
     for line in box.splitlines()[1:]:
-        text = line.strip(" │╭╮╰╯")
-        if re.fullmatch("─*", text):
+        text = line.strip("│╭╮╰╯").rstrip()
+        words = text.strip()
+        if re.fullmatch("─*", words):
             break
-        lines.append(text)
-    sentence = " ".join(lines).rstrip(".")
+        indent = len(text) - len(text.lstrip())
+        if indent < 4:
+            sentence = f"{sentence} {words}".strip()
+        elif indent < 8:  # deeper is the help of the option
+            options.append(words)
+    sentence = f"{sentence} {'; '.join(options)}".strip().rstrip(".")
     return sentence[:1].lower() + sentence[1:] if sentence else "the arguments cannot be read"
 
 

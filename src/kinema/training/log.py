@@ -36,7 +36,8 @@ class Log:
                     self._remember(row)
         with atomic_write(self.path) as temporary:
             temporary.write_text("".join(kept))
-        self._file = self.path.open("a", buffering=1)
+        # unbuffered: on a full disk, closing must not fail once more
+        self._file = self.path.open("ab", buffering=0)
 
     def _remember(self, row: dict[str, Any]) -> None:
         if "validation" in row:
@@ -47,7 +48,7 @@ class Log:
     def add(self, row: dict[str, Any]) -> None:
         """Append a line."""
         self._remember(row)
-        self._file.write(json.dumps(row) + "\n")
+        self._file.write(json.dumps(row).encode() + b"\n")
 
     def close(self) -> None:
         self._file.close()
