@@ -411,6 +411,17 @@ def test_too_many_joints_or_too_deep(write):
         read_bvh(write(chain(1001)))
 
 
+@pytest.mark.parametrize("piece", [1, 7, 30])
+def test_frames_parsed_in_pieces(write, monkeypatch, piece):
+    whole = read_bvh(write(SMALL))
+    monkeypatch.setattr("kinema.formats.bvh.PIECE_BYTES", piece)
+    np.testing.assert_array_equal(read_bvh(write(SMALL)).rotations, whole.rotations)
+    with pytest.raises(ValueError, match="line 29: expected a number, found '92,4'"):
+        read_bvh(write(SMALL.replace("1 92 4", "1 92,4")))
+    with pytest.raises(ValueError, match="holds 26 numbers"):
+        read_bvh(write(SMALL + "5 6"))
+
+
 def test_a_claim_of_too_many_numbers_is_refused(write):
     text = bvh_text([(f"j{index}", index - 1, [0.0, 1.0, 0.0], "zxy") for index in range(900)], np.zeros((1, 2700)))
     with pytest.raises(ValueError, match="1999999 frames of 2700 numbers are too many"):

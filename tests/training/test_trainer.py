@@ -235,16 +235,16 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(tmp_path: Path)
 
 @pytest.fixture
 def full_disk():
-    """Call it, and no file can grow beyond 50 kB."""
+    """full_disk(True): no file can grow beyond 50 kB; full_disk(False): room is made."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    yield lambda full: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000 if full else soft, hard))
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_half_one(tmp_path: Path, full_disk) -> None:
     path = tmp_path / "weights.safetensors"
     write_tensors(path, {"x": torch.ones(10)}, {"step": 1})
-    full_disk()
+    full_disk(True)
     with pytest.raises(OSError, match=r"cannot write .*weights\.safetensors"):
         write_tensors(path, {"x": torch.ones(100_000)}, {"step": 2})
     assert read_tensors(path)[1] == {"step": 1}
@@ -252,10 +252,10 @@ def test_a_full_disk_leaves_the_old_file_and_no_half_one(tmp_path: Path, full_di
 
 
 def test_a_run_on_a_full_disk_stops_with_one_clear_error_and_can_go_on(tmp_path: Path, full_disk) -> None:
-    task = TinyTask(on_batch=lambda step: full_disk() if step == 300 else None)
+    task = TinyTask(on_batch=lambda step: full_disk(True) if step == 300 else None)
     with pytest.raises(OSError, match=r"training tiny stopped at step \d+: .*; the last checkpoint is of step \d+;"):
         train(task, tmp_path, steps=1000, checkpoint_every=0.05, validate_every=100)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))  # room was made
+    full_disk(False)
     step = int(Checkpoints(tmp_path / "checkpoints").paths()[0].stem)
     report = train(TinyTask(), tmp_path, steps=1000, validate_every=100)
     assert step > 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -20,8 +20,8 @@ class Evaluate:
     """A shipped name, a folder, or a Hugging Face repository id."""
     corpus: Annotated[tuple[Path, ...], arg(metavar="FOLDER [FOLDER ...]")]
     """Corpora that `kinema corpus build` made."""
-    split: str = "test"
-    """Which part of the corpora: test, compositional or val."""
+    split: Literal["test", "compositional", "val"] = "test"
+    """Which part of the corpora: compositional is the combinations held out of training."""
     repeats: int = 5
     """How often everything is generated, with other seeds."""
     out: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE")] = None
@@ -30,9 +30,12 @@ class Evaluate:
     def run(self) -> None:
         if not self.corpus:
             raise ValueError("name at least one --corpus to measure on")
+        from rich.console import Console
+
         from kinema.evaluation import benchmark
 
-        benchmark.run(self.model, list(self.corpus), split=self.split, repeats=self.repeats, out=self.out)
+        report = benchmark.run(self.model, self.corpus, split=self.split, repeats=self.repeats, out=self.out)
+        Console().print(benchmark.table(report))
 
 
 Command = Evaluate

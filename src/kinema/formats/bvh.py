@@ -27,7 +27,9 @@ MAX_BYTES = 200_000_000
 MAX_HEADER_BYTES = 4_000_000
 MAX_NUMBERS = 50_000_000
 MAX_MAGNITUDE = 1e9
+PIECE_BYTES = 1_000_000  # how much of the frames is parsed at once
 
+_BLANK = re.compile(rb"\s")
 # A human body measures about 2.4 m along its bones from the finger tips to the toes, in any pose. The limits lie
 # half-way (in ratio) between what that is in two neighbouring units; 0.45 inch is the unit of the CMU database.
 _UNITS = [(10.0, 1.0), (64.0, 0.0254 / 0.45), (150.0, 0.0254), (800.0, 0.01), (np.inf, 0.001)]
@@ -263,24 +265,26 @@ def _read_frames(path: Path, data: bytes, start: int, tree: _Hierarchy) -> tuple
         _fail(path, line, f"{frames} frames of {len(channels)} numbers are too many; cut the file into parts")
     fps = _frame_rate(path, line_of(head.start(2)), head[2].decode("latin-1"))
 
-    block = data[head.end() :]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # how older numpy says that a word is not a number
-        try:
-            values = np.fromstring(block, sep=" ")
-        except ValueError:
-            values = np.empty(0)
-    if len(values) != frames * len(channels):
-        for match in re.finditer(rb"\S+", block):
-            try:
-                float(match[0])
-            except ValueError:
-                _number(path, line_of(head.end() + match.start()), match[0][:100].decode("latin-1"))
-        count = len(block.split())
+    expected = frames * len(channels)
+    pieces, count, at = [], 0, head.end()
+    while at < len(data):
+        blank = _BLANK.search(data, at + PIECE_BYTES)
+        end = blank.start() if blank else len(data)
+        piece = _parse_numbers(data[at:end])
+        if piece is None:
+            for word in re.finditer(rb"\S+", data[at:end]):
+                _number(path, line_of(at + word.start()), word[0].decode("latin-1"))
+            _fail(path, line_of(at), "something that is not a number stands here or below; export the file again")
+        count += len(piece)
+        if count <= expected:
+            pieces.append(piece)
+        at = end
+    if count != expected:
         raise ValueError(
-            f"{path}: says {frames} frames of {len(channels)} numbers, which is {frames * len(channels)}, but holds "
-            f"{count} numbers ({count / len(channels):.2f} frames); correct its Frames: line or export it again"
+            f"{path}: says {frames} frames of {len(channels)} numbers, which is {expected}, but holds {count} numbers "
+            f"({count / len(channels):.2f} frames); correct its Frames: line or export it again"
         )
+    values = np.concatenate(pieces)
     values = values.reshape(frames, len(channels))
     if not np.abs(values).max() < MAX_MAGNITUDE:
         frame, column = np.argwhere(~(np.abs(values) < MAX_MAGNITUDE))[0]
@@ -288,6 +292,16 @@ def _read_frames(path: Path, data: bytes, start: int, tree: _Hierarchy) -> tuple
             f"{path}: channel {channels[column]} of frame {frame + 1} is {values[frame, column]:g}; repair that frame"
         )
     return fps, values
+
+
+def _parse_numbers(text: bytes) -> np.ndarray | None:
+    """Numbers between blanks; None if a word is not a number."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)  # how older numpy says so
+        try:
+            return np.fromstring(text, sep=" ")
+        except (ValueError, DeprecationWarning):
+            return None
 
 
 def _frame_rate(path: Path, line: int, text: str) -> float:
