@@ -376,6 +376,7 @@ def test_failed_write_leaves_nothing(tmp_path, walk):
         ("1 92 4", "1 nan 4", "Hips Yp of frame 2 is nan"),
         ("1 92 4", "1 1e999 4", "frame 2 is inf"),
         ("1 92 4", "1 4", "holds 23 numbers"),
+        (SMALL[SMALL.index("1 92 3") :], " \n \n", "holds 0 numbers"),
         ("OFFSET 0 60 0", "OFFSET 0 60", "line 9: expected a number"),
         ("OFFSET 0 60 0", "OFFSET 0 60,5 0", "line 8: .*commas"),
         ("OFFSET 0 60 0", "OFFSET 0 inf 0", "line 8: .*usable"),

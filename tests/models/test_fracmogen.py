@@ -98,7 +98,7 @@ def test_known_frames_do_not_count_and_padding_is_not_seen() -> None:
     for block in model.sampler.blocks:
         torch.nn.init.normal_(block.modulation.weight, std=0.1)
     x, flags = torch.randn(1, 12, scales.TOKEN), torch.zeros(1, 12, 2)
-    time, text, yes = torch.tensor([0.3]), torch.randn(1, 384), torch.tensor([True])
+    time, text, yes = torch.tensor([0.3]), torch.randn(1, 768), torch.tensor([True])
     count = torch.tensor([7])
     seen = model.clean(x, 3, time, text, yes, count, flags)
     x[:, 7:] = 100.0

@@ -76,11 +76,14 @@ class Generate:
         registry.find(self.model)
 
         from rich.console import Console
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+        columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
         screen = Console(stderr=True)
-        with screen.status(f"loading {self.model}"):
+        with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
+            task = progress.add_task(f"loading {self.model}")
             generator = self._load()
-        with screen.status("generating"):
+            progress.update(task, description="generating")
             began = time.perf_counter()
             motions = generator.generate(request)
             taken = time.perf_counter() - began
@@ -107,6 +110,7 @@ class Generate:
     def _load(self) -> Generator:
         import torch
 
+        from kinema.conditions.text import TextEncoder
         from kinema.models import registry
         from kinema.models.fracmogen.pipeline import Sampling
 
@@ -114,7 +118,9 @@ class Generate:
             torch.set_num_threads(1)  # fastest for a single motion, and other programs cannot slow it down
         settings: dict[str, Any] = {"guidance": self.guidance, "steps": self.steps, "chain": self._scales()}
         given = {name: value for name, value in settings.items() if value is not None}
-        return registry.load(self.model, sampling=Sampling(foot_lock=self.foot_lock, **given))
+        generator = registry.load(self.model, sampling=Sampling(foot_lock=self.foot_lock, **given))
+        TextEncoder.load()  # else at the first sentence, where it would pass for slow generation
+        return generator
 
     def _scales(self) -> tuple[int, ...] | None:
         if self.chain is None:

@@ -296,6 +296,8 @@ def _read_frames(path: Path, data: bytes, start: int, tree: _Hierarchy) -> tuple
 
 def _parse_numbers(text: bytes) -> np.ndarray | None:
     """Numbers between blanks; None if a word is not a number."""
+    if not text.strip():  # in which numpy sees a number
+        return np.empty(0)
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)  # how older numpy says so
         try:

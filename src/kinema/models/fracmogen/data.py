@@ -38,7 +38,7 @@ class Frames:
         state (N, 154), feet (N, 4, 2), contacts (N, 4): the frames of all clips, one after the other.
         clips: (C, 2) first frame and number of frames; the second half of the clips are the mirrored first half.
         captions: per clip, rows (start frame, end frame, index into `texts`).
-        texts: (M, 384).
+        texts: (M, 768).
         splits: {split: indices of clips}.
     """
 
@@ -79,7 +79,7 @@ class Frames:
         self.contacts = np.concatenate(contacts)
         self.clips = np.array(clips)
         self.captions = captions
-        self.texts = TextEncoder.load().encode(list(sentences))
+        self.texts = TextEncoder.load().encode_sided(list(sentences))
 
     def window(self, rng: np.random.Generator, clip: int, longest: int) -> tuple[int, int, int]:
         """A caption of a clip and a span that it is about: (first frame, frames, text)."""

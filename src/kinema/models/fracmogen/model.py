@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kinema.conditions.text import TEXT_DIMENSIONS
+from kinema.conditions.text import SIDED_DIMENSIONS
 from kinema.models.fracmogen.config import COARSEST, TOP, FracMoGenConfig
 from kinema.models.fracmogen.scales import STATE, TOKEN
 
@@ -77,9 +77,9 @@ class ScaleNet(nn.Module):
         self.leave = nn.ModuleDict({str(level): nn.Linear(width, size[1]) for level, size in sizes.items()})
         self.place = nn.Linear(128, width)
         self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width))
-        self.text = nn.Linear(TEXT_DIMENSIONS, width)
-        self.text_token = nn.Linear(TEXT_DIMENSIONS, width)
-        self.no_text = nn.Parameter(torch.zeros(TEXT_DIMENSIONS))
+        self.text = nn.Linear(SIDED_DIMENSIONS, width)
+        self.text_token = nn.Linear(SIDED_DIMENSIONS, width)
+        self.no_text = nn.Parameter(torch.zeros(SIDED_DIMENSIONS))
         self.target_level = nn.Embedding(COARSEST + 1, width)
         self.source_level = nn.Embedding(COARSEST + 2, width)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
@@ -98,7 +98,7 @@ class ScaleNet(nn.Module):
             x: (B, N, in) tokens of level `target`.
             target, source: levels; source COARSEST + 1 means from nothing.
             time: (B,) flow time (0 noise, 1 data) or, when refining, the mixing noise.
-            text: (B, 384) sentence embeddings; has_text: (B,) bool.
+            text: (B, 768) sentences, embedded with their sides; has_text: (B,) bool.
             count: (B,) tokens in use; the others are padding.
 
         Returns:
@@ -106,7 +106,7 @@ class ScaleNet(nn.Module):
         """
         batch, size, _ = x.shape
         at = torch.arange(size, device=x.device)[None].expand(batch, -1).float()
-        text = torch.where(has_text[:, None], text * math.sqrt(TEXT_DIMENSIONS), self.no_text)
+        text = torch.where(has_text[:, None], text * math.sqrt(SIDED_DIMENSIONS / 2), self.no_text)
         levels = torch.tensor([target, source], device=x.device)
         condition = self.time(sinusoids(100 * time, 64, 400.0)) + self.text(text)
         condition = F.silu(condition + self.target_level(levels[0]) + self.source_level(levels[1]))  # (B, W)

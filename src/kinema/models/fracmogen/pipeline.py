@@ -69,7 +69,7 @@ class Sampling:
 class _Job:
     """One window of one motion: what to sample it from. Frames count from the window's first key frame."""
 
-    text: np.ndarray  # (384,)
+    text: np.ndarray  # (768,)
     frames: int
     seed: tuple[int, ...]
     past: Keys | None  # the frames of the past from one key frame to another (stride 1); None at a motion's start
@@ -133,7 +133,7 @@ class FracMoGenGenerator:
             return None
         request, fps = self._request, self.config.fps
         prompt, frames = self._windows[self._number]
-        text = TextEncoder.load().encode([prompt])[0]
+        text = TextEncoder.load().encode_sided([prompt])[0]
         stride = 2 ** self.sampling.chain[0]
         jobs = []
         for sample, past in enumerate(self._past):
@@ -174,7 +174,7 @@ class FracMoGenGenerator:
             ValueError: a request is not plain, or longer than one window.
         """
         fps = self.config.fps
-        texts = TextEncoder.load().encode([request.prompts[0] for request in requests])
+        texts = TextEncoder.load().encode_sided([request.prompts[0] for request in requests])
         jobs = []
         for request, text in zip(requests, texts, strict=True):
             length = request.seconds[0] if isinstance(request.seconds, tuple) else DEFAULT_SECONDS

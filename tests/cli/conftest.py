@@ -1,0 +1,65 @@
+"""What the tests of the command line share: a way to run it, a folder to run it in, and weights that mean nothing."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from kinema.cli import main
+from kinema.formats.bvh import write_bvh
+from kinema.models.fracmogen.config import FracMoGenConfig
+from kinema.models.fracmogen.model import FracMoGen
+from kinema.models.fracmogen.pipeline import write_weights
+from kinema.motion import Motion
+
+
+@dataclass(frozen=True)
+class Outcome:
+    status: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights folder with an untrained, very small FracMoGen under its usual name."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    model = FracMoGen(FracMoGenConfig(width=32, heads=2, sampler_layers=1, refiner_layers=1))
+    info = {"name": "fracmogen", "licence": "CC0-1.0", "data": "none, untrained"}
+    write_weights(model, folder / "fracmogen", info)
+    return folder
+
+
+@pytest.fixture
+def place(tmp_path: Path, walk: Motion, weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: walk.bvh is in it, and the weights are found."""
+    write_bvh(walk, tmp_path / "walk.bvh")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("KINEMA_WEIGHTS", str(weights))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.delenv("KINEMA_DEBUG", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def kinema(place: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """Run a command line in this process, in `place`."""
+    handler = signal.getsignal(signal.SIGTERM)
+    threads = torch.get_num_threads()
+
+    def run(*arguments: object) -> Outcome:
+        status = main([str(argument) for argument in arguments])
+        return Outcome(status, *capsys.readouterr())
+
+    yield run
+    signal.signal(signal.SIGTERM, handler)
+    torch.set_num_threads(threads)
