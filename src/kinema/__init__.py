@@ -1,9 +1,9 @@
 """Kinema: 3D characters that move by themselves.
 
-    import kinema
+import kinema
 
-    motion = kinema.generate("a person walks forward", seconds=5)
-    motion.save("walk.glb")
+motion = kinema.generate("a person walks forward", seconds=5)
+motion.save("walk.glb")
 """
 
 from __future__ import annotations

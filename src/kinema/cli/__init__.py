@@ -106,8 +106,10 @@ def _first_sentence(box: str) -> str:
     for line in box.splitlines()[1:]:
         text = line.strip("│╭╮╰╯").rstrip()
         words = text.strip()
-        if re.fullmatch("─*", words):
-            break
+        if re.fullmatch("[─-]*", words):  # drawn with - where the terminal has no lines
+            if sentence:
+                break
+            continue
         indent = len(text) - len(text.lstrip())
         if indent < 4:
             sentence = f"{sentence} {words}".strip()

@@ -181,7 +181,7 @@ def to_euler(quats: Array, order: str) -> Array:
     sign = 1.0 if (j - i) % 3 == 1 else -1.0
     sine = np.clip(sign * matrices[..., i, k], -1, 1)
     second = np.arcsin(sine)
-    locked = np.abs(sine) > 1 - 1e-10
+    locked = np.abs(sine) > 1 - 1e-13
     first = np.where(
         locked,
         np.arctan2(sign * matrices[..., k, j], matrices[..., j, j]),
