@@ -27,9 +27,10 @@ CLIPS = {
 def main(folder: Path) -> None:
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
+    print("loading the model ... ", end="", flush=True)
     began = perf_counter()
-    kinema.generate("a person stands", seconds=1)
-    print(f"model loaded in {perf_counter() - began:.1f} s")
+    kinema.generate("a person stands", seconds=1)  # the first one loads it
+    print(f"{perf_counter() - began:.1f} s")
     for name, (prompts, seconds) in CLIPS.items():
         began = perf_counter()
         motion = kinema.generate(prompts, seconds=seconds, seed=1)
@@ -47,4 +48,7 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "out/demo"))
+    try:
+        main(Path(sys.argv[1] if len(sys.argv) > 1 else "out/demo"))
+    except (ValueError, OSError) as error:
+        sys.exit(f"\n{error}")

@@ -215,10 +215,10 @@ def test_generate_obeys_its_settings(kinema, place):
 
 @pytest.fixture
 def mocap(place: Path, walk: Motion) -> Path:
-    """Forty walks that differ, one of them broken, with captions."""
+    """Sixty walks that differ, one of them broken, with captions."""
     rng = np.random.default_rng(0)
     rows = []
-    for number in range(40):
+    for number in range(60):
         rotations = walk.rotations.copy()
         for name in ("left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "spine1"):
             joint = BODY.index(name)
@@ -235,13 +235,13 @@ def test_a_corpus_from_files_to_a_trained_model(mocap, kinema, place):
     terms = ["--licence", "CC0-1.0", "--source", "made by a test"]
     outcome = kinema("corpus", "build", "mocap", *terms, "--hold-out", "walk_00[12]", "-o", "corpora/walks")
     assert outcome.status == 0
-    assert "corpora/walks: 39 clips, 0.03 h, 39 captions" in outcome.out
+    assert "corpora/walks: 59 clips, 0.05 h, 59 captions" in outcome.out
     assert "compositional 2" in outcome.out
     assert "rejected: 1 motions (unreadable 1)" in outcome.out
 
     outcome = kinema("corpus", "stats", "corpora/walks", "-o", "walks.png")
     assert outcome.status == 0
-    assert "39 clips" in outcome.out
+    assert "59 clips" in outcome.out
     assert (place / "walks.png").read_bytes().startswith(b"\x89PNG")
     assert "CC0-1.0" in kinema("info", "corpora/walks").out
 

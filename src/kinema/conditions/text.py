@@ -67,7 +67,7 @@ class TextEncoder:
 
         A sentence and its mirror image ("left" and "right" swapped) have a cosine of .97 to .999, so a model that sees
         embeddings alone hardly learns which hand is meant. The second half is the direction from the embedding of the
-        mirrored sentence to this one's, of unit length, or zero where no side is named; left is opposite to right there.
+        mirrored sentence to this one's, of unit length, or zero where no side is named; left opposes right there.
         """
         mirrored = [mirror_text(sentence) for sentence in sentences]
         embeddings = self.encode([*sentences, *mirrored])

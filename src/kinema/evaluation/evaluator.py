@@ -413,10 +413,12 @@ class EvaluatorTask:
         """Normalised features of every clip as float16, and their mean and spread over the training clips."""
         wanted = {(item.corpus, item.clip.index): item.clip for item in [*self.items, *self.validation]}
         raw = {key: _clip_features(self.corpora[key[0]], clip) for key, clip in wanted.items()}
-        rows = np.concatenate(
-            [raw[item.corpus, item.clip.index] for item in (self.items[n[0]] for n in self.clip_items)]
-        )
-        mean, spread = rows.mean(0, dtype=np.float64), rows.std(0, dtype=np.float64)
+        trained = [
+            raw[item.corpus, item.clip.index] for item in (self.items[numbers[0]] for numbers in self.clip_items)
+        ]
+        frames = sum(map(len, trained))
+        mean = sum(rows.sum(0, dtype=np.float64) for rows in trained) / frames
+        spread = np.sqrt(sum(np.square(rows - mean).sum(0) for rows in trained) / frames)
         # the same for a motion and its mirror image, so that mirroring works on normalised features
         mean = (mean + mean[MIRROR_COLUMNS] * MIRROR_SIGNS) / 2
         spread = np.maximum((spread + spread[MIRROR_COLUMNS]) / 2, 0.01)
