@@ -12,7 +12,7 @@ test: .venv/installed-dev
 
 check: .venv/installed-dev
 	$(BIN)/ruff check
-	$(BIN)/ruff format --check
+	$(BIN)/ruff format --check src tests examples benchmarks
 	$(BIN)/pyright
 
 .venv/bin/python:

@@ -417,8 +417,8 @@ class EvaluatorTask:
             raw[item.corpus, item.clip.index] for item in (self.items[numbers[0]] for numbers in self.clip_items)
         ]
         frames = sum(map(len, trained))
-        mean = sum(rows.sum(0, dtype=np.float64) for rows in trained) / frames
-        spread = np.sqrt(sum(np.square(rows - mean).sum(0) for rows in trained) / frames)
+        mean = np.sum([rows.sum(0, dtype=np.float64) for rows in trained], 0) / frames
+        spread = np.sqrt(np.sum([np.square(rows - mean).sum(0) for rows in trained], 0) / frames)
         # the same for a motion and its mirror image, so that mirroring works on normalised features
         mean = (mean + mean[MIRROR_COLUMNS] * MIRROR_SIGNS) / 2
         spread = np.maximum((spread + spread[MIRROR_COLUMNS]) / 2, 0.01)
