@@ -38,6 +38,7 @@ ROWS = {
     "R@1": ("R@1", "{:.3f}"),
     "R@3": ("R@3", "{:.3f}"),
     "fid": ("FID", "{:.2f}"),
+    "fid_halves": ("FID, half of the real against the other half's", "{:.2f}"),
     "mm_dist": ("MM-Dist", "{:.2f}"),
     "diversity": ("diversity", "{:.2f}"),
     "multimodality": ("multimodality", "{:.2f}"),
@@ -177,13 +178,14 @@ def _judge(
     if every is not None:  # the generator left its feet to us
         found["sliding_raw"] = float(np.mean([foot_sliding(motion) for motion in made]))
         found["skating_raw"] = float(np.mean([foot_skating(motion) for motion in made]))
-        made = [lock_feet(motion) for motion in made]
+        made = [lock_feet(motion, motion.contacts) for motion in made]
     motion, text, truth = judge.motions(made), judge.texts(texts), judge.motions(real)
     labels = [item.label for item in items]
     if len(set(labels)) >= metrics.POOL:
         precision = metrics.r_precision(motion, text, metrics.pools(labels, texts, rng))
         found |= {f"R@{k + 1}": float(value) for k, value in enumerate(precision)}
     found["fid"] = metrics.fid(truth, motion)
+    found["fid_halves"] = metrics.fid_halves(truth, motion, rng)[0]
     found["mm_dist"] = metrics.mm_dist(motion, text)
     found["diversity"] = metrics.diversity(motion, rng)
     found |= metrics.quality(made, real, every or 2**TOP)

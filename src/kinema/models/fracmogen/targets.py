@@ -65,6 +65,7 @@ def joined(parts: Sequence[Motion], prompts: Sequence[str]) -> Motion:
     return first.replace(
         root_position=np.concatenate([part.root_position for part in parts]),
         rotations=np.concatenate([part.rotations for part in parts]),
+        contacts=np.concatenate([part.contacts for part in parts if part.contacts is not None]),
         metadata={**first.metadata, "text": " / ".join(prompts)},
     )
 
