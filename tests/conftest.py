@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -49,3 +51,56 @@ def make_walk(seconds: float = 3.0, fps: float = 30.0, speed: float = 1.2) -> Mo
 @pytest.fixture(scope="session")
 def walk() -> Motion:
     return make_walk()
+
+
+@pytest.fixture(scope="session")
+def walks_corpus(walk: Motion, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """80 constructed walks with arms of their own, 20 of them held out as the compositional split."""
+    folder = tmp_path_factory.mktemp("walks")
+    rows = []
+    for number in range(80):
+        rng, rotations = np.random.default_rng(number), np.array(walk.rotations)
+        for joint in ("left_shoulder", "right_shoulder", "left_elbow", "spine1"):
+            index = BODY.index(joint)
+            swing = rng.normal(0, 0.4) + 0.3 * np.sin(rng.uniform(1, 6) * np.arange(len(walk)) / walk.fps)
+            turn = rot.from_axis_angle(rot.normalize(rng.normal(size=3)), swing)
+            rotations[:, index] = rot.multiply(rotations[:, index], turn)
+        speed = 0.5 + 0.04 * number
+        moved = walk.replace(root_position=walk.root_position * (1, 1, speed), rotations=rotations)
+        moved.save(folder / f"walk_{number:03}.bvh")
+        rows.append({"motion": f"walk_{number:03}.bvh", "clip": f"walk_{number:03}", "start": 0.0, "end": None})
+        rows[-1] |= {"text": f"a person walks {'fast' if speed > 1.2 else 'slowly'} to the left", "source": "written"}
+    (folder / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    from kinema.corpora.build import build
+
+    build([folder], folder / "corpus", licence="CC0", source="constructed", hold_out=["walk_06*", "walk_07*"])
+    return folder / "corpus"
+
+
+@pytest.fixture(scope="session")
+def random_fracmogen() -> Callable[[Path], None]:
+    """Writes a very small FracMoGen with random weights that stands about in the rest pose, trembling."""
+
+    def write(folder: Path) -> None:
+        import torch
+
+        from kinema.models.fracmogen.config import FracMoGenConfig
+        from kinema.models.fracmogen.model import FracMoGen
+        from kinema.models.fracmogen.pipeline import write_weights
+
+        torch.manual_seed(0)
+        model = FracMoGen(FracMoGenConfig(width=32, heads=2, sampler_layers=1, refiner_layers=1))
+        positions = BODY.rest_positions + (0, 1.03, 0)
+        names = ("left_ankle", "right_ankle", "left_foot", "right_foot", "left_wrist", "right_wrist")
+        effectors = np.concatenate([positions[BODY.index(name)] for name in names])
+        rest = np.concatenate([[1.03], np.tile([1.0, 0, 0, 0, 1, 0], 22), effectors])
+        with torch.no_grad():
+            for parameter in model.parameters():  # its last layers begin at zero, and so would all that it says
+                parameter.add_(0.05 * torch.randn_like(parameter))
+            model.token_mean[:, :151] = torch.from_numpy(rest).float()
+            model.token_scale.fill_(0.1)
+            model.state_mean[:151] = torch.from_numpy(rest).float()
+            model.spread.fill_(1e-3)
+        write_weights(model, folder, {"name": folder.name, "licence": "test"})
+
+    return write

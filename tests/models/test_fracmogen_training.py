@@ -9,43 +9,18 @@ import numpy as np
 import pytest
 
 from kinema.conditions.request import Request
-from kinema.corpora.build import build
 from kinema.features import pose151
 from kinema.models import registry
 from kinema.models.fracmogen.config import FracMoGenConfig
 from kinema.models.fracmogen.data import FracMoGenTask
-from kinema.motion import BODY, Motion
-from kinema.motion import rotations as rot
 from kinema.training import Trainer
 
 SMALL = FracMoGenConfig(width=32, heads=2, sampler_layers=1, refiner_layers=1)
 
 
 @pytest.fixture(scope="module")
-def corpus(walk: Motion, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """40 constructed walks with arms of their own: enough that none of the splits is empty."""
-    folder = tmp_path_factory.mktemp("walks")
-    rows = []
-    for number in range(40):
-        rng, rotations = np.random.default_rng(number), np.array(walk.rotations)
-        for joint in ("left_shoulder", "right_shoulder", "left_elbow", "spine1"):
-            index = BODY.index(joint)
-            swing = rng.normal(0, 0.4) + 0.3 * np.sin(rng.uniform(1, 6) * np.arange(len(walk)) / walk.fps)
-            turn = rot.from_axis_angle(rot.normalize(rng.normal(size=3)), swing)
-            rotations[:, index] = rot.multiply(rotations[:, index], turn)
-        speed = 0.5 + 0.04 * number
-        moved = walk.replace(root_position=walk.root_position * (1, 1, speed), rotations=rotations)
-        moved.save(folder / f"walk_{number:03}.bvh")
-        rows.append({"motion": f"walk_{number:03}.bvh", "clip": f"walk_{number:03}", "start": 0.0, "end": None})
-        rows[-1] |= {"text": f"a person walks {'fast' if speed > 1.2 else 'slowly'} to the left", "source": "written"}
-    (folder / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    build([folder], folder / "corpus", licence="CC0", source="constructed")
-    return folder / "corpus"
-
-
-@pytest.fixture(scope="module")
-def task(corpus: Path) -> FracMoGenTask:
-    return FracMoGenTask(SMALL, [corpus], batch=8, refiner_batch=4)
+def task(walks_corpus: Path) -> FracMoGenTask:
+    return FracMoGenTask(SMALL, [walks_corpus], batch=8, refiner_batch=4)
 
 
 def test_batches_are_a_function_of_the_generator(task: FracMoGenTask) -> None:
@@ -68,7 +43,7 @@ def test_tokens_are_normalised_and_mirrored_clips_are_there(task: FracMoGenTask)
     assert mirrored[left] != pytest.approx(plain[left], abs=1e-3)
 
 
-def test_training_lowers_the_loss_and_exports_a_model(task: FracMoGenTask, corpus: Path, tmp_path: Path) -> None:
+def test_training_lowers_the_loss_and_exports_a_model(task: FracMoGenTask, tmp_path: Path) -> None:
     report = Trainer(task, tmp_path, steps=60, warmup=5, learning_rate=3e-3, validate_every=30, threads=1).run()
     losses = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     losses = [row["sample"] for row in losses if "sample" in row]

@@ -8,43 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from kinema.conditions.request import JointTarget, PathTarget, Request, pose_target
 from kinema.models import registry
-from kinema.models.fracmogen.config import FracMoGenConfig
-from kinema.models.fracmogen.model import FracMoGen
-from kinema.models.fracmogen.pipeline import write_weights
 from kinema.motion import BODY, Motion
 from kinema.motion.kinematics import forward_kinematics
 
-
-def _random_fracmogen(folder: Path) -> None:
-    torch.manual_seed(0)
-    model = FracMoGen(FracMoGenConfig(width=32, heads=2, sampler_layers=1, refiner_layers=1))
-    rest = np.tile([1.0, 0, 0, 0, 1, 0], 22)
-    with torch.no_grad():
-        for net in (model.sampler, model.refiner):
-            for layer in net.leave.values():
-                layer.weight.normal_(0, 0.05)
-        positions = BODY.rest_positions + (0, 1.03, 0)
-        names = ("left_ankle", "right_ankle", "left_foot", "right_foot", "left_wrist", "right_wrist")
-        effectors = np.concatenate([positions[BODY.index(name)] for name in names])
-        pose = torch.from_numpy(np.concatenate([[1.03], rest, effectors])).float()
-        model.token_mean[:, :151] = pose
-        model.token_scale.fill_(0.1)
-        model.state_mean[:151] = pose
-        model.spread.fill_(1e-3)
-    write_weights(model, folder, {"name": folder.name, "licence": "test"})
-
-
-WRITERS: dict[str, Callable[[Path], None]] = {"fracmogen": _random_fracmogen}
+Write = Callable[[Path], None]
 
 
 @pytest.fixture(scope="module", params=sorted(registry.MODELS))
 def generator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> registry.Generator:
     folder = tmp_path_factory.mktemp(request.param)
-    WRITERS[request.param](folder)
+    request.getfixturevalue(f"random_{request.param}")(folder)
     return registry.load(str(folder))
 
 
@@ -125,8 +101,8 @@ def test_targets_after_the_end_are_refused(generator: registry.Generator) -> Non
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "not json", "another model", "wrong sizes"])
-def test_damaged_weights_get_one_sentence(tmp_path: Path, damage: str) -> None:
-    _random_fracmogen(tmp_path)
+def test_damaged_weights_get_one_sentence(tmp_path: Path, damage: str, random_fracmogen: Write) -> None:
+    random_fracmogen(tmp_path)
     weights, config = tmp_path / "model.safetensors", tmp_path / "config.json"
     if damage == "missing":
         weights.unlink()
@@ -145,8 +121,8 @@ def test_damaged_weights_get_one_sentence(tmp_path: Path, damage: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_unknown_models_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    _random_fracmogen(tmp_path / "mine")
+def test_unknown_models_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, random_fracmogen: Write) -> None:
+    random_fracmogen(tmp_path / "mine")
     monkeypatch.setenv("KINEMA_WEIGHTS", str(tmp_path))
     with pytest.raises(ValueError, match="mine"):
         registry.find("no-such-model")

@@ -47,12 +47,13 @@ class Info:
 
 
 def _licences() -> None:
-    shipped = registry.shipped()
-    _show({"code": CODE_LICENCE})
-    for name, info in shipped.items():
-        print(f"\n{name}")
-        _show({key: value for key, value in info.items() if key in ("licence", "data", "source")})
-    if not shipped:
+    _show({"code": CODE_LICENCE, "text encoder": "all-MiniLM-L6-v2, Apache-2.0"})
+    found = sorted(registry.weights_folder().glob("*/config.json"))
+    for path in found:
+        info = _read_config(path)
+        print(f"\n{path.parent.name}")
+        _show({key: info[key] for key in ("licence", "source", "sources", "data", "trained_on") if info.get(key)})
+    if not found:
         print(f"no weights in {registry.weights_folder()}")
 
 
@@ -91,18 +92,22 @@ def _glb_metadata(path: Path) -> dict[str, Any]:
 
 def _model(name: str) -> dict[str, Any]:
     folder = registry.find(name)
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    return {"folder": folder, "size": f"{size / 1e6:.1f} MB", **_read_config(folder / "config.json")}
+
+
+def _read_config(path: Path) -> dict[str, Any]:
     try:
-        info = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        info = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         info = None
     if not isinstance(info, dict):
-        raise ValueError(f"{folder / 'config.json'} is damaged; get the model again")
-    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    return {"folder": folder, "size": f"{size / 1e6:.1f} MB", **info}
+        raise ValueError(f"{path} is damaged; get the model again")
+    return info
 
 
 def _show(content: Mapping[str, Any], indent: str = "") -> None:
-    """Names and values in two columns, what is inside a value indented below it."""
+    """Names and values in two columns; the items of a list below each other, what is inside a value indented."""
     width = max((len(str(name)) for name, value in content.items() if not isinstance(value, Mapping)), default=0)
     for name, value in content.items():
         if isinstance(value, Mapping):
@@ -110,10 +115,10 @@ def _show(content: Mapping[str, Any], indent: str = "") -> None:
                 print(f"{indent}{name}")
                 _show(value, indent + "  ")
             continue
-        if isinstance(value, list | tuple):
-            value = ", ".join(map(str, value))
-        text = "".join(letter if letter.isprintable() else " " for letter in str(value))
-        print(f"{indent}{name!s:<{width}}  {text}".rstrip())
+        for number, item in enumerate(value if isinstance(value, list | tuple) else [value]):
+            text = f"{item:.5g}" if isinstance(item, float) else str(item)
+            text = "".join(letter if letter.isprintable() else " " for letter in text)
+            print(f"{indent}{'' if number else name!s:<{width}}  {text}".rstrip())
 
 
 Command = Info

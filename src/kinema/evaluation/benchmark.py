@@ -31,6 +31,7 @@ from kinema.motion import Motion
 from kinema.motion.contacts import foot_skating, foot_sliding, lock_feet
 
 MODALITY_TEXTS, MODALITY_SAMPLES = 40, 8
+FEWEST = 8  # clips below which no distance between sets means anything
 STANDING = 0.15  # m: real motion whose root stays within this stands
 STANDING_SECONDS = 6.0
 ROWS = {
@@ -88,8 +89,10 @@ def run(
     opened = [Corpus.open(path) for path in corpora]
     judge_folder = Path(evaluator) if evaluator else registry.weights_folder() / "evaluator"
     judge = Evaluator.load(judge_folder)
-    if not judged_items(opened, split):
-        raise ValueError(f"the corpora hold no clips of the split {split!r} that the evaluator has not learned from")
+    if (count := len(judged_items(opened, split))) < FEWEST:
+        raise ValueError(
+            f"the corpora hold {count} clips of the split {split!r} to judge on; it takes at least {FEWEST}"
+        )
     retrieval = Retrieval(opened)
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task(f"judging {model} on {split}", total=3 * repeats)
