@@ -117,7 +117,7 @@ def run(
         "split": split,
         "repeats": repeats,
         "sampling": {"chain": list(sampling.chain), "steps": sampling.steps, "guidance": sampling.guidance},
-        "fid_floor": floor,
+        "fid_floor": list(floor),
         "sha256": {
             "weights": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
             "evaluator": judge.config["sha256"],
