@@ -8,7 +8,7 @@ demo: .venv/installed
 	$(BIN)/python examples/01_demo.py
 
 test: .venv/installed-dev
-	$(BIN)/pytest
+	$(BIN)/pytest -rs
 
 check: .venv/installed-dev
 	$(BIN)/ruff check

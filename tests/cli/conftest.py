@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ Run = Callable[..., Outcome]
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A weights folder with an untrained, very small FracMoGen under its usual name."""
+    """A weights folder with an untrained, very small FracMoGen under its usual name, and with what is no generator."""
     folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
     model = FracMoGen(FracMoGenConfig(width=32, heads=2, sampler_layers=1, refiner_layers=1))
@@ -39,6 +40,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
             parameter.add_(0.02 * torch.randn_like(parameter))
     info = {"name": "fracmogen", "licence": "CC0-1.0", "data": "none, untrained"}
     write_weights(model, folder / "fracmogen", info)
+    (folder / "judge").mkdir()
+    judge = {"model": {"width": 160}, "licence": ["CC BY-NC 4.0"], "source": ["a studio"]}
+    (folder / "judge" / "config.json").write_text(json.dumps(judge))
     return folder
 
 

@@ -7,7 +7,15 @@ import pytest
 
 from kinema.motion import BODY, Motion, Skeleton
 from kinema.motion import rotations as rot
-from kinema.motion.contacts import ANKLE_HEIGHT, TOE_HEIGHT, foot_contacts, foot_skating, foot_sliding, lock_feet
+from kinema.motion.contacts import (
+    ANKLE_HEIGHT,
+    TOE_HEIGHT,
+    foot_contacts,
+    foot_skating,
+    foot_sliding,
+    lift_feet,
+    lock_feet,
+)
 from kinema.motion.kinematics import two_bone_ik
 
 ANKLES = [BODY.index("left_ankle"), BODY.index("right_ankle")]
@@ -211,3 +219,19 @@ def test_a_skeleton_without_feet_is_refused() -> None:
     motion = Motion(snake, 30, np.zeros((3, 3)), np.tile(rot.IDENTITY, (3, 2, 1)))
     with pytest.raises(ValueError, match="joints"):
         foot_contacts(motion)
+
+
+def test_feet_that_swing_low_are_lifted_and_nothing_else_moves(steps: tuple[Motion, np.ndarray]) -> None:
+    motion, _ = steps
+    sunk = moved(motion, np.array([0.0, -0.02, 0.0]))  # swings through the ground
+    lifted = lift_feet(sunk)
+    before, after = sunk.joint_positions(), lifted.joint_positions()
+    speed = np.linalg.norm(np.gradient(after[:, TOES][..., [0, 2]], axis=0), axis=-1) * 30
+    assert after[:, TOES, 1][speed > 0.9].min() > 0.055
+    assert foot_skating(sunk) > 0.05
+    assert foot_skating(lifted) == 0
+    legs = [joint for joint, name in enumerate(BODY.names) if any(part in name for part in ("knee", "ankle", "foot"))]
+    np.testing.assert_allclose(np.delete(after, legs, 1), np.delete(before, legs, 1), atol=1e-9)
+    assert jerk(lifted) < 1.3 * jerk(sunk)
+    quiet = lift_feet(standing())
+    np.testing.assert_allclose(quiet.joint_positions(), standing().joint_positions(), atol=1e-9)

@@ -76,16 +76,17 @@ class Generate:
         registry.find(self.model)
 
         from rich.console import Console
-        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress
 
-        columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
         screen = Console(stderr=True)
-        with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
-            task = progress.add_task(f"loading {self.model}")
+        with Progress(console=screen, transient=True, disable=not screen.is_terminal) as progress:
+            task = progress.add_task(f"loading {self.model}", total=None)
             generator = self._load()
             progress.update(task, description="generating")
             began = time.perf_counter()
-            motions = generator.generate(request)
+            motions = generator.generate(
+                request, lambda done, total: progress.update(task, completed=done, total=total)
+            )
             taken = time.perf_counter() - began
         each = f" each, {len(motions)} of them" if len(motions) > 1 else ""
         for motion, file in zip(motions, files, strict=True):

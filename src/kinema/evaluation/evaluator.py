@@ -14,7 +14,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -365,7 +365,7 @@ class EvaluatorTask:
         self.corpora = list(corpora)
         self.config = config or EvaluatorConfig()
         self.batch_size = batch_size
-        self.settings = {
+        self.settings: Mapping[str, Any] = {
             **asdict(self.config),
             "batch_size": batch_size,
             "corpora": [corpus.info["sha256"] for corpus in self.corpora],

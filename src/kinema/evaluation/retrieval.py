@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,8 +55,8 @@ class Retrieval:
             found.append(corpus.motion(index, caption.start, end))
         return found
 
-    def generate(self, request: Request) -> list[Motion]:
-        """The clips."""
+    def generate(self, request: Request, progress: Callable[[int, int], None] | None = None) -> list[Motion]:
+        """The clips; looked up at once, so that there is no progress to tell of."""
         self.reset(request)
         return self.step() or []
 

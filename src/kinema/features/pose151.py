@@ -77,7 +77,8 @@ def decode(features: Pose151) -> Motion:
     rotations[:, 0] = rot.multiply(turn, rotations[:, 0])
     root = np.stack([features.path[:, 0], pose[:, 0], features.path[:, 1]], -1)
     effectors = pose[:, EFFECTOR].reshape(frames, len(EFFECTORS), 3)
-    targets = dict(zip(EFFECTORS, np.moveaxis(effectors_world(features, effectors), 1, 0), strict=True))
+    world = np.moveaxis(effectors_world(features, effectors), 1, 0)  # (E, T, 3)
+    targets: dict[str, np.ndarray] = dict(zip(EFFECTORS, world, strict=True))
     positions, _ = forward_kinematics(BODY, root, rotations)
     for name in ("left_ankle", "right_ankle", "left_wrist", "right_wrist"):
         joint = BODY.index(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -34,8 +35,8 @@ class Generator(Protocol):
         """The next piece of each sample, or None at the end."""
         ...
 
-    def generate(self, request: Request) -> list[Motion]:
-        """All samples of a request, whole."""
+    def generate(self, request: Request, progress: Callable[[int, int], None] | None = None) -> list[Motion]:
+        """All samples of a request, whole; `progress` is told how many of how many pieces are done."""
         ...
 
 
@@ -52,7 +53,7 @@ def shipped() -> dict[str, dict[str, Any]]:
             info = json.loads(path.read_text())
         except ValueError:
             continue
-        if isinstance(info, dict) and info.get("model") in MODELS:
+        if isinstance(info, dict) and isinstance(info.get("model"), str) and info["model"] in MODELS:
             found[path.parent.name] = info
     return found
 

@@ -21,8 +21,10 @@ from torch.nn import functional as F
 
 from kinema.conditions.text import SIDED_DIMENSIONS
 from kinema.models.fracmogen.config import COARSEST, TOP, FracMoGenConfig
-from kinema.models.fracmogen.scales import STATE, TOKEN
+from kinema.models.fracmogen.scales import STATE, T_POSE, T_VELOCITY, TOKEN
 
+CURVE = 0.1  # weight of the loss on the curve through the sampled key frames
+JERK_SCALE = 0.6  # spread of the curve's jerk (times 1/12) in real motion, in units of the velocity's spread
 MIXING = 3.0  # largest mixing noise, in thirds of the correction's spread
 REFINER_IN = STATE + 2  # base pose, its planar velocity and yaw rate, phase, known flag
 SAMPLER_IN = TOKEN + 2  # token, key frame known, trajectory known
@@ -179,16 +181,20 @@ class FracMoGen(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Losses of one training batch (see data.py for its parts)."""
-        sample = self._sampling_loss(batch)
-        losses = {"sample": sample}
-        total = sample
+        sample, curve = self._sampling_loss(batch)
+        losses = {"sample": sample, "curve": curve}
+        total = sample + CURVE * curve
         if "seen" in batch:
             refine = self._refining_loss(batch)
             losses["refine"] = refine
             total = total + refine
         return {"loss": total, **{name: value.detach() for name, value in losses.items()}}
 
-    def _sampling_loss(self, batch: dict[str, Tensor]) -> Tensor:
+    def _sampling_loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Of the key frames, and of the curve through them: the error of its third derivative between key frames.
+
+        Errors that neighbouring key frames do not share show as jerk, to which the first loss is blind.
+        """
         x1, flags, count = batch["tokens"], batch["flags"], batch["count"]  # (B, K, 328), (B, K, 2), (B,)
         level = int(batch["level"][0])
         time = torch.sigmoid(torch.randn(len(x1)) - 0.4)  # most steps where shape is decided, few at the very end
@@ -199,9 +205,16 @@ class FracMoGen(nn.Module):
         estimate = self.clean(x, level, time, batch["text"], batch["has_text"], count, flags)
         weight = (1 / (1 - time).clamp_min(0.1)) ** 2  # velocity error of an estimate of the clean data
         weight = weight / 6.0
-        wanted = (torch.arange(x1.shape[1])[None] < count[:, None])[..., None] & ~known
-        error = (estimate.float() - x1).square() * self._token_weights() * wanted
-        return (error.sum((1, 2)) / wanted.sum((1, 2)).clamp_min(1) * weight).mean()
+        used = (torch.arange(x1.shape[1])[None] < count[:, None])[..., None]
+        wanted = used & ~known
+        gap = (estimate.float() - x1) * wanted
+        keys = (gap.square() * self._token_weights()).sum((1, 2)) / wanted.sum((1, 2)).clamp_min(1)
+        scale = self.token_scale[level]
+        pose, velocity = gap[..., T_POSE] * scale[T_POSE], gap[..., T_VELOCITY] * scale[T_VELOCITY]
+        jerk = pose[:, :-1] - pose[:, 1:] + (velocity[:, :-1] + velocity[:, 1:]) / 2  # of the Hermite curve, times 1/12
+        jerk = jerk / (JERK_SCALE * scale[T_VELOCITY]) * used[:, 1:]
+        curve = jerk.square().mean(-1).sum(1) / (count - 1).clamp_min(1)
+        return (keys * weight).mean(), (curve * weight).mean()
 
     def _token_weights(self) -> Tensor:
         """(328,) the few channels that carry the figure through the world count for more than the many of the pose."""

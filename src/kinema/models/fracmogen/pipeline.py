@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from kinema.models.fracmogen.data import corrected, see
 from kinema.models.fracmogen.model import FracMoGen, known_channels
 from kinema.models.fracmogen.scales import Keys
 from kinema.motion import BODY, Motion
-from kinema.motion.contacts import lock_feet
+from kinema.motion.contacts import lift_feet, lock_feet
 
 DEFAULT_SECONDS = 5.0
 OVERLAP = 3  # key frames of the past that a window sees
@@ -46,7 +46,7 @@ class Sampling:
         chain: levels from the one that is sampled to 0, falling; level l has every 2^l-th frame.
         steps: Euler steps of the sampler.
         guidance: how far to go beyond the prediction without text; 1 is none.
-        foot_lock: hold planted feet in place by inverse kinematics at the end.
+        foot_lock: hold planted feet in place, and lift swinging ones clear, by inverse kinematics at the end.
 
     Raises:
         ValueError: no such chain.
@@ -158,8 +158,10 @@ class FracMoGenGenerator:
         self._number += 1
         return motions
 
-    def generate(self, request: Request) -> list[Motion]:
+    def generate(self, request: Request, progress: Callable[[int, int], None] | None = None) -> list[Motion]:
         """All samples of a request, each on BODY at the model's frame rate.
+
+        `progress` is told after each window how many of how many are done.
 
         Raises:
             ValueError: the request asks for what this model cannot do.
@@ -168,6 +170,8 @@ class FracMoGenGenerator:
         pieces: list[list[Motion]] = []
         while (piece := self.step()) is not None:
             pieces.append(piece)
+            if progress is not None:
+                progress(self._number, len(self._windows))
         return [self._finish(targets.joined(parts, request.prompts)) for parts in zip(*pieces, strict=True)]
 
     def generate_many(self, requests: Sequence[Request]) -> list[Motion]:
@@ -191,7 +195,7 @@ class FracMoGenGenerator:
             chosen = order[start : start + 64]
             for k, (curve, stands) in zip(chosen, self._run([jobs[k] for k in chosen]), strict=True):
                 motion = self._motion(curve.state, stands, requests[k].prompts[0])
-                motions[k] = lock_feet(motion, motion.contacts) if self.sampling.foot_lock else motion
+                motions[k] = lift_feet(lock_feet(motion, motion.contacts)) if self.sampling.foot_lock else motion
         return [motions[k] for k in range(len(jobs))]
 
     def _motion(self, state: np.ndarray, stands: np.ndarray, prompt: str) -> Motion:
@@ -209,7 +213,7 @@ class FracMoGenGenerator:
     def _finish(self, motion: Motion) -> Motion:
         """What needs the whole motion: feet held, targets met exactly."""
         if self.sampling.foot_lock:
-            motion = lock_feet(motion, motion.contacts)
+            motion = lift_feet(lock_feet(motion, motion.contacts))
         if self._request.targets:
             motion = targets.enforce(motion, self._request.targets)
         return motion
@@ -365,6 +369,6 @@ def read_weights(folder: str | Path) -> tuple[FracMoGen, dict[str, Any]]:
         tensors = load_file(folder / "model.safetensors")
         model.load_state_dict({name: value.float() for name, value in tensors.items()})
     except (OSError, ValueError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{folder} does not hold the weights of a fracmogen ({reason}); get them again") from None
     return model, info
