@@ -11,16 +11,24 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from kinema.formats import load, save
-from kinema.motion import BODY, Motion, Skeleton
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kinema.formats import load, save
     from kinema.models.registry import Generator
+    from kinema.motion import BODY, Motion, Skeleton
 
 __all__ = ["BODY", "Motion", "Skeleton", "__version__", "generate", "load", "save"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    # what needs numpy is imported when it is asked for, as `kinema --help` does not
+    if name not in __all__:
+        raise AttributeError(f"module 'kinema' has no attribute {name!r}")
+    from kinema import formats, motion
+
+    return getattr(formats if name in ("load", "save") else motion, name)
 
 
 @cache
@@ -53,7 +61,5 @@ def generate(
     """
     from kinema.conditions.request import Request
 
-    prompts = text if isinstance(text, str) else tuple(text)
-    lengths = seconds if seconds is None or isinstance(seconds, int | float) else tuple(seconds)
-    motions = _generator(model).generate(Request(prompts, lengths, **conditions))
+    motions = _generator(model).generate(Request(text, seconds, **conditions))
     return motions if "samples" in conditions else motions[0]

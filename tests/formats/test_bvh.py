@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -425,8 +426,12 @@ def test_frames_parsed_in_pieces(write, monkeypatch, piece):
 
 def test_a_claim_of_too_many_numbers_is_refused(write):
     text = bvh_text([(f"j{index}", index - 1, [0.0, 1.0, 0.0], "zxy") for index in range(900)], np.zeros((1, 2700)))
-    with pytest.raises(ValueError, match="1999999 frames of 2700 numbers are too many"):
-        read_bvh(write(text.replace("Frames: 1", "Frames: 1999999")))
+    many = text.replace("Frames: 1", "Frames: 1999999")
+    with pytest.raises(ValueError, match="1999999 frames of 900 joints and 2700 numbers are too many"):
+        read_bvh(write(many))
+    still = re.sub("CHANNELS 3 .*", "CHANNELS 0", many).replace("CHANNELS 0", "CHANNELS 1 Xrotation", 1)
+    with pytest.raises(ValueError, match="1999999 frames of 900 joints and 1 numbers are too many"):
+        read_bvh(write(still))
 
 
 @FUZZ

@@ -15,7 +15,7 @@ from tyro.conf import Positional, arg
 from kinema.formats import READERS, load
 from kinema.models import registry
 
-MAX_JSON_BYTES = 100_000_000
+MAX_JSON_BYTES = 20_000_000
 CODE_LICENCE = "Apache-2.0"
 
 
@@ -50,7 +50,7 @@ def _licences() -> None:
     _show({"code": CODE_LICENCE, "text encoder": "all-MiniLM-L6-v2, Apache-2.0"})
     found = sorted(registry.weights_folder().glob("*/config.json"))
     for path in found:
-        info = _read_config(path)
+        info = registry.read_config(path.parent)
         print(f"\n{path.parent.name}")
         _show({key: info[key] for key in ("licence", "source", "sources", "data", "trained_on") if info.get(key)})
     if not found:
@@ -93,17 +93,7 @@ def _glb_metadata(path: Path) -> dict[str, Any]:
 def _model(name: str) -> dict[str, Any]:
     folder = registry.find(name)
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    return {"folder": folder, "size": f"{size / 1e6:.1f} MB", **_read_config(folder / "config.json")}
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        info = None
-    if not isinstance(info, dict):
-        raise ValueError(f"{path} is damaged; get the model again")
-    return info
+    return {"folder": folder, "size": f"{size / 1e6:.1f} MB", **registry.read_config(folder)}
 
 
 def _show(content: Mapping[str, Any], indent: str = "") -> None:

@@ -26,12 +26,16 @@ class _Run:
     """Of the weights, the batches and the noise."""
     learning_rate: float = 1e-3
     """Highest learning rate."""
+    batch: int = 96
+    """Samples a step."""
 
     def run(self) -> None:
         if (self.minutes is None) == (self.steps is None):  # now, not after the corpora are read
             raise ValueError("give either --minutes or --steps of training")
         if not self.corpus:
             raise ValueError("name at least one --corpus to train on")
+        if self.batch < 1:
+            raise ValueError(f"--batch must be at least 1, got {self.batch}")
         from kinema.training import Trainer
 
         trainer = Trainer(

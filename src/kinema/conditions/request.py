@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from kinema.formats import load
 from kinema.motion import BODY, Motion
+from kinema.motion.retarget import retarget
 
 MAX_TEXT = 1000  # characters of one prompt
 MAX_PROMPTS = 50
@@ -74,27 +76,28 @@ class Request:
         ValueError: a field is empty, out of range or contradicts another.
     """
 
-    text: str | tuple[str, ...]
-    seconds: float | tuple[float, ...] | None = None
+    text: str | Sequence[str]
+    seconds: float | Sequence[float] | None = None
     targets: tuple[Target, ...] = ()
     past: Motion | None = None
     seed: int = 0
     samples: int = 1
 
     def __post_init__(self) -> None:
-        prompts = (self.text,) if isinstance(self.text, str) else tuple(self.text)
+        prompts = self.prompts
         if not 1 <= len(prompts) <= MAX_PROMPTS:
             raise ValueError(f"a request has 1 to {MAX_PROMPTS} prompts, got {len(prompts)}")
         for number, prompt in enumerate(prompts, 1):
             if not prompt.strip():
                 raise ValueError(f"prompt {number} is empty; say what the person does")
+            if any("\ud800" <= letter <= "\udfff" for letter in prompt):
+                raise ValueError(f"prompt {number} holds bytes that are no text; write it in UTF-8")
             if len(prompt) > MAX_TEXT:
                 raise ValueError(f"prompt {number} has {len(prompt)} characters; at most {MAX_TEXT} are read")
         object.__setattr__(self, "text", prompts)
 
         if self.seconds is not None:
-            given = self.seconds if isinstance(self.seconds, Sequence) else (self.seconds,)
-            lengths = tuple(float(value) for value in given)
+            lengths = tuple(np.asarray(self.seconds, dtype=float).ravel().tolist())
             if len(lengths) == 1:
                 lengths *= len(prompts)
             if len(lengths) != len(prompts):
@@ -141,7 +144,7 @@ class Request:
     @property
     def prompts(self) -> tuple[str, ...]:
         """The sentences in order."""
-        return self.text if isinstance(self.text, tuple) else (self.text,)
+        return (self.text,) if isinstance(self.text, str) else tuple(self.text)
 
     def refuse_all_but(self, honoured: set[str], who: str) -> None:
         """Raise ValueError if a field is set that the generator `who` does not honour."""
@@ -169,26 +172,25 @@ def read_targets(path: str | os.PathLike[str]) -> tuple[Target, ...]:
     Raises:
         ValueError: the file is not of this form; the sentence says where.
     """
-    from kinema.formats import load
-    from kinema.motion.retarget import retarget
-
     path = Path(path)
     if path.stat().st_size > 10_000_000:
         raise ValueError(f"{path} is larger than 10 MB; that is no list of targets")
     try:
-        content = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
     if not isinstance(content, dict) or not set(content) <= {"path", "joints", "poses"} or not content:
         raise ValueError(f'{path} must be an object with "path", "joints" or "poses"')
+    if (count := sum(len(rows) for rows in content.values() if isinstance(rows, list))) > MAX_TARGETS:
+        raise ValueError(f"{path}: at most {MAX_TARGETS} targets, got {count}")
     targets: list[Target] = []
     for kind, rows in content.items():
         if not isinstance(rows, list):
             raise ValueError(f'{path}: "{kind}" must be a list')
         for number, row in enumerate(rows):
             try:
-                targets.append(_read_target(kind, row, path.parent, load, retarget))
-            except (KeyError, TypeError, IndexError) as error:
+                targets.append(_read_target(kind, row, path.parent))
+            except (KeyError, TypeError, IndexError, OverflowError) as error:
                 raise ValueError(
                     f'{path}: entry {number} of "{kind}" is not of the documented form ({error})'
                 ) from None
@@ -197,7 +199,7 @@ def read_targets(path: str | os.PathLike[str]) -> tuple[Target, ...]:
     return tuple(targets)
 
 
-def _read_target(kind: str, row: Any, folder: Path, load: Any, retarget: Any) -> Target:
+def _read_target(kind: str, row: Any, folder: Path) -> Target:
     if kind == "path":
         time, x, z = (float(value) for value in row)
         return PathTarget(time, (x, z))

@@ -26,6 +26,8 @@ from kinema.corpora.captions import CaptionLine, read_captions
 from kinema.corpora.corpus import FORMAT, FPS, MAX_CLIPS, SPLITS, VERSION
 from kinema.formats import READERS, load
 from kinema.motion import BODY
+from kinema.motion.editing import ground, resample
+from kinema.motion.retarget import retarget
 
 ENDINGS = tuple(READERS)
 WORKERS = 2
@@ -169,7 +171,7 @@ def _move(temporary: Path, out: Path) -> None:
         os.rename(out, old)
         try:
             os.rename(temporary, out)
-        except OSError:
+        except BaseException:  # also Ctrl-C: the attic, and the old corpus in it, is about to be removed
             os.rename(old, out)
             raise
 
@@ -195,7 +197,7 @@ def _find(folders: Sequence[str | Path], captions: str | Path | None) -> tuple[l
         if not path.is_file():
             raise ValueError(f"no captions: {path} does not exist; write one line a sentence, or name another file")
         for line in read_captions(path):
-            lines.setdefault(os.path.abspath(line.motion), []).append(line)
+            lines.setdefault(_place(line.motion), []).append(line)
     if not lines:
         raise ValueError(f"no captions in {', '.join(map(str, lists))}")
 
@@ -203,7 +205,7 @@ def _find(folders: Sequence[str | Path], captions: str | Path | None) -> tuple[l
     used: set[str] = set()
     seen: set[str] = set()
     for folder, path in files:
-        key = os.path.abspath(path)
+        key = _place(path)
         if key in seen:  # folders that lie in each other
             continue
         seen.add(key)
@@ -229,6 +231,11 @@ def _find(folders: Sequence[str | Path], captions: str | Path | None) -> tuple[l
             f" (it names {unknown[0]})"
         )
     return sources, unknown
+
+
+def _place(path: Path) -> str:
+    """The same for a file by whatever way through linked folders it is named; a link to a file is a file of its own."""
+    return os.path.join(os.path.realpath(path.parent), path.name)
 
 
 def _write(
@@ -295,7 +302,7 @@ def _write(
     content.update(json.dumps([rows, columns]).encode())
     parquet.write_table(arrow.table(rows), folder / "clips.parquet", compression="zstd")
     parquet.write_table(arrow.table(columns), folder / "captions.parquet", compression="zstd")
-    with open(folder / "rejected.jsonl", "w", encoding="utf-8") as file:
+    with open(folder / "rejected.jsonl", "w", encoding="utf-8", errors="backslashreplace") as file:
         file.writelines(json.dumps(row.__dict__, ensure_ascii=False) + "\n" for row in rejected)
     counts = {name: parts.count(name) for name in SPLITS}
     info = {
@@ -360,7 +367,8 @@ def _prepared(paths: list[Path], workers: int) -> Generator[_Ready | tuple[str, 
             yield from bar.track(results, total=len(paths), description="reading motions")
         except BrokenProcessPool:
             raise OSError(
-                "a process that reads motions died, most likely for want of memory; try fewer workers"
+                "a process that reads motions died: for want of memory (try fewer workers), or because the script that "
+                "builds does so outside of `if __name__ == '__main__':`"
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
@@ -389,9 +397,6 @@ def _ignore_interrupt() -> None:
 
 def _prepare(path: Path) -> _Ready | tuple[str, str]:
     """One motion file -> what the store holds of it, or why it is rejected (reason, detail)."""
-    from kinema.motion.editing import ground, resample
-    from kinema.motion.retarget import retarget
-
     try:
         motion = load(path)
     except (ValueError, OSError) as error:

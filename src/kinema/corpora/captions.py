@@ -17,8 +17,8 @@ Other keys are ignored.
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,7 +106,8 @@ def _seconds(row: dict, key: str) -> float | None:
     value = row.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    # not beyond the largest float, which whole numbers of JSON can be
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= sys.float_info.max:
         raise ValueError(f"{key!r} must be a number of seconds from 0 up, or null")
     return float(value)
 

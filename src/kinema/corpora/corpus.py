@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from kinema.motion import BODY, Motion
+from kinema.motion.editing import mirror
 
 FORMAT = "kinema corpus"
 VERSION = 1
@@ -157,11 +158,7 @@ class Corpus:
             self.rotations[rows],
             metadata={"source": clip.source, "licence": clip.licence, "clip": clip.name},
         )
-        if mirrored:
-            from kinema.motion.editing import mirror
-
-            motion = mirror(motion)
-        return motion
+        return mirror(motion) if mirrored else motion
 
     def select(self, split: str) -> list[int]:
         """Indices of the clips of one split."""

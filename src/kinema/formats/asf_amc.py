@@ -21,6 +21,7 @@ from kinema.motion.skeleton import MAX_JOINTS, Skeleton
 
 MAX_AMC_BYTES = 50_000_000
 MAX_ASF_BYTES = 4_000_000
+MAX_ROTATIONS = 20_000_000  # frames times joints
 MAX_MAGNITUDE = 1e9
 INCH = 0.0254
 
@@ -72,6 +73,8 @@ def read_amc(
     joints, parents = _in_depth_first_order(asf_path, skeleton)
     columns, degrees = _read_frames(path, asf_path, skeleton)
     frames = len(columns["root"])
+    if frames * len(joints) > MAX_ROTATIONS:
+        raise ValueError(f"{path}: {frames} frames of {len(joints)} joints are too many; cut the file into parts")
 
     scale = INCH / skeleton.length_unit
     ends = np.array([skeleton.bones[name].direction for name in joints]) * scale

@@ -261,8 +261,10 @@ def _read_frames(path: Path, data: bytes, start: int, tree: _Hierarchy) -> tuple
     if frames != int(frames) or not 1 <= frames <= MAX_FRAMES:
         _fail(path, line, f"the number of frames must be 1 to {MAX_FRAMES}, got {head[1].decode('latin-1')[:30]}")
     frames = int(frames)
-    if frames * len(channels) > MAX_NUMBERS:
-        _fail(path, line, f"{frames} frames of {len(channels)} numbers are too many; cut the file into parts")
+    # joints without channels cost as much memory as others
+    if frames * max(len(channels), 3 * len(tree.names)) > MAX_NUMBERS:
+        what = f"{len(tree.names)} joints and {len(channels)} numbers"
+        _fail(path, line, f"{frames} frames of {what} are too many; cut the file into parts")
     fps = _frame_rate(path, line_of(head.start(2)), head[2].decode("latin-1"))
 
     expected = frames * len(channels)

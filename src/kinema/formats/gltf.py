@@ -36,7 +36,7 @@ def write_glb(motion: Motion, path: str | os.PathLike[str]) -> None:
         ValueError: the motion needs more than the 4 GiB that a .glb can hold.
     """
     document, binary = _document(motion)
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode(errors="replace")
     text += b" " * (-len(text) % 4)
     total = 12 + 8 + len(text) + 8 + len(binary)
     if total > _MAX_BYTES:

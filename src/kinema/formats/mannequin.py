@@ -13,8 +13,8 @@ from itertools import pairwise
 import numpy as np
 
 from kinema.motion import rotations as rot
+from kinema.motion.joint_names import match_joints
 from kinema.motion.kinematics import forward_kinematics
-from kinema.motion.retarget import match_joints
 from kinema.motion.skeleton import BODY, Skeleton
 
 BODY_MATERIAL, JOINT_MATERIAL, LEFT_MATERIAL, RIGHT_MATERIAL = range(4)

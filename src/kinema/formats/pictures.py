@@ -12,13 +12,14 @@ from kinema.formats.files import atomic_write
 from kinema.formats.mannequin import MATERIALS, build_mannequin, pose_mannequin
 from kinema.motion import Motion
 from kinema.motion import rotations as rot
+from kinema.motion.joint_names import match_joints
 from kinema.motion.kinematics import forward_kinematics
-from kinema.motion.retarget import match_joints
 
 if TYPE_CHECKING:
     from PIL import Image
 
 MAX_FRAMES = 20
+MAX_MOTIONS = 100
 _WIDTH, _PANEL_HEIGHT, _TITLE_HEIGHT, _TIME_HEIGHT, _MAP_WIDTH = 1480, 270, 40, 30, 170
 _SAMPLES = 2  # pixels of the figures are this much finer
 _DISTANCE = 6.0  # of the camera, metres
@@ -50,17 +51,17 @@ def write_strip(motion: Motion, path: str | os.PathLike[str], frames: int = 8, t
 def write_strips(
     motions: Sequence[Motion], path: str | os.PathLike[str], titles: Sequence[str] | None = None, frames: int = 8
 ) -> None:
-    """Write the strips of several motions into one PNG, a row each; see `write_strip`.
+    """Write the strips of 1 to 100 motions into one PNG, a row each; see `write_strip`.
 
     Raises:
-        ValueError: no motions, another number of titles than motions, or `frames` is out of range.
+        ValueError: no motions or too many, another number of titles than motions, or `frames` is out of range.
         OSError: the file cannot be written.
     """
     from PIL import Image
 
     titles = [caption(motion) for motion in motions] if titles is None else list(titles)
-    if not motions:
-        raise ValueError("a picture needs at least one motion")
+    if not 1 <= len(motions) <= MAX_MOTIONS:
+        raise ValueError(f"a picture holds 1 to {MAX_MOTIONS} motions, got {len(motions)}")
     if len(titles) != len(motions):
         raise ValueError(f"{len(motions)} motions need as many titles, got {len(titles)}")
     if not 1 <= frames <= MAX_FRAMES:

@@ -73,9 +73,8 @@ def write_players(motions: Sequence[Motion], path: str | os.PathLike[str], title
     name = " ".join(str(titles[0]).split())[:120] or "Motion"
     before, after = page.split("{{data}}")
     with atomic_write(path) as temporary_path:
-        temporary_path.write_text(
-            before.replace("{{title}}", html.escape(f"{name} · Kinema")) + text + after, encoding="utf-8"
-        )
+        content = before.replace("{{title}}", html.escape(f"{name} · Kinema")) + text + after
+        temporary_path.write_text(content, encoding="utf-8", errors="replace")
 
 
 def _pack(array: np.ndarray, kind: str) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MODELS = {"fracmogen": "kinema.models.fracmogen.pipeline:FracMoGenGenerator"}
 DEFAULT = "fracmogen"
+MAX_CONFIG_BYTES = 10_000_000
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -45,15 +46,31 @@ def weights_folder() -> Path:
     return Path(os.environ.get("KINEMA_WEIGHTS") or Path(__file__).resolve().parents[3] / "weights")
 
 
+def read_config(folder: Path) -> dict[str, Any]:
+    """The content of a model's config.json.
+
+    Raises:
+        ValueError: it is damaged.
+        OSError: it cannot be read.
+    """
+    path = folder / "config.json"
+    try:
+        if path.stat().st_size <= MAX_CONFIG_BYTES and isinstance(info := json.loads(path.read_bytes()), dict):
+            return info
+    except (ValueError, RecursionError):
+        pass
+    raise ValueError(f"{path} is damaged; get the model again")
+
+
 def shipped() -> dict[str, dict[str, Any]]:
     """{name: content of config.json} of the generators in the weights folder."""
     found = {}
     for path in sorted(weights_folder().glob("*/config.json")):
         try:
-            info = json.loads(path.read_text())
+            info = read_config(path.parent)
         except ValueError:
             continue
-        if isinstance(info, dict) and isinstance(info.get("model"), str) and info["model"] in MODELS:
+        if isinstance(info.get("model"), str) and info["model"] in MODELS:
             found[path.parent.name] = info
     return found
 
@@ -74,10 +91,14 @@ def find(name: str) -> Path:
         try:
             return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.md"]))
         except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-            reason = str(error).splitlines()[0]
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(f"no model {name!r} here, and Hugging Face does not give it ({reason})") from None
-    known = ", ".join(shipped()) or f"none, {weights_folder()} is empty; set KINEMA_WEIGHTS"
-    raise ValueError(f"no model {name!r}; name a folder with config.json, a hub id, or one of: {known}")
+    if known := ", ".join(shipped()):
+        raise ValueError(f"no model {name!r}; name a folder with config.json, a Hugging Face id, or one of: {known}")
+    raise ValueError(
+        f"no model {name!r}: {weights_folder()} holds no models; set KINEMA_WEIGHTS to the folder `weights` of a "
+        "checkout of Kinema, or name the folder of a model or a Hugging Face id"
+    )
 
 
 def load(name: str = DEFAULT, **options: Any) -> Generator:
@@ -90,8 +111,7 @@ def load(name: str = DEFAULT, **options: Any) -> Generator:
 
     folder = find(name)
     try:
-        model = json.loads((folder / "config.json").read_text())["model"]
-        module, _, kind = MODELS[model].partition(":")
-    except (ValueError, KeyError, TypeError):
+        module, _, kind = MODELS[read_config(folder)["model"]].partition(":")
+    except (KeyError, TypeError):
         raise ValueError(f"{folder / 'config.json'} names no model that this Kinema knows") from None
     return getattr(import_module(module), kind).load(folder, **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from kinema.motion import rotations as rot
+from kinema.motion.joint_names import match_joints
 from kinema.motion.kinematics import aim, two_bone_ik
 from kinema.motion.motion import Motion
 from kinema.motion.skeleton import Skeleton
@@ -32,8 +33,6 @@ def find_feet(skeleton: Skeleton) -> tuple[tuple[int, int], tuple[int, int]]:
     Raises:
         ValueError: the names are none of those known, or there are no toes.
     """
-    from kinema.motion.retarget import match_joints  # which itself grounds what it makes, with this module
-
     joints = match_joints(skeleton)
     if not {"left_foot", "right_foot"} <= joints.keys():
         raise ValueError("the skeleton has no toe joints to stand on; retarget the motion to BODY first")

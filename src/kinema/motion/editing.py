@@ -10,6 +10,7 @@ import numpy as np
 
 from kinema.motion import rotations as rot
 from kinema.motion.contacts import ANKLE_HEIGHT, TOE_HEIGHT, find_feet
+from kinema.motion.joint_names import match_joints
 from kinema.motion.motion import MAX_FRAMES, Motion
 from kinema.motion.skeleton import Skeleton
 
@@ -169,8 +170,6 @@ def heading(motion: Motion) -> np.ndarray:
     Raises:
         ValueError: hips and shoulders are not known by their names.
     """
-    from kinema.motion.retarget import match_joints  # which itself grounds what it makes, with this module
-
     joints = match_joints(motion.skeleton)
     positions = motion.joint_positions()
     left, right = ([joints[f"{side}_hip"], joints[f"{side}_shoulder"]] for side in ("left", "right"))

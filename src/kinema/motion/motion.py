@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from kinema.motion import rotations
+from kinema.motion.kinematics import forward_kinematics
 from kinema.motion.skeleton import Skeleton
 
 MAX_FRAMES = 2_000_000
@@ -92,12 +93,10 @@ class Motion:
 
     def joint_positions(self) -> np.ndarray:
         """(T, J, 3) joint positions in the world, metres."""
-        from kinema.motion.kinematics import forward_kinematics
-
         return forward_kinematics(self.skeleton, self.root_position, self.rotations)[0]
 
     def save(self, path: Any, **options: Any) -> None:
         """Write to a file by its ending (.bvh, .glb, .png, .html, .npz); see `kinema.formats.save`."""
-        from kinema.formats import save
+        from kinema.formats import save  # the one look upwards: a motion knows its files, not how they are written
 
         save(self, path, **options)

@@ -13,51 +13,15 @@ import numpy as np
 
 from kinema.motion import rotations as rot
 from kinema.motion.editing import ground
+from kinema.motion.joint_names import match_joints
 from kinema.motion.kinematics import forward_kinematics, local_rotations
 from kinema.motion.motion import Motion
 from kinema.motion.skeleton import BODY, Skeleton
-
-# How the field's tools name the joints of BODY that every rig has; {} stands for the side. The spine is found as the
-# joints between pelvis and chest. Names are compared in lower case, without separators and name space.
-_DIALECTS: dict[str, dict[str, str]] = {
-    "Kinema, SMPL": {
-        "pelvis": "pelvis", "neck": "neck", "head": "head", "hip": "{left}hip", "knee": "{left}knee",
-        "ankle": "{left}ankle", "foot": "{left}foot", "collar": "{left}collar", "shoulder": "{left}shoulder",
-        "elbow": "{left}elbow", "wrist": "{left}wrist",
-    },
-    "MotionBuilder, Mixamo, Rokoko, LAFAN1": {
-        "pelvis": "hips", "neck": "neck", "head": "head", "hip": "{left}upleg", "knee": "{left}leg",
-        "ankle": "{left}foot", "foot": "{left}toebase|{left}toe", "collar": "{left}shoulder", "shoulder": "{left}arm",
-        "elbow": "{left}forearm", "wrist": "{left}hand",
-    },
-    "3ds Max": {
-        "pelvis": "hips", "neck": "neck", "head": "head", "hip": "{left}hip", "knee": "{left}knee",
-        "ankle": "{left}ankle", "foot": "{left}toe", "collar": "{left}collar", "shoulder": "{left}shoulder",
-        "elbow": "{left}elbow", "wrist": "{left}wrist",
-    },
-    "Daz": {
-        "pelvis": "hip", "neck": "neck", "head": "head", "hip": "{l}thigh", "knee": "{l}shin", "ankle": "{l}foot",
-        "foot": "{l}toe", "collar": "{l}collar", "shoulder": "{l}shldr", "elbow": "{l}forearm", "wrist": "{l}hand",
-    },
-    "Bandai-Namco": {
-        "pelvis": "hips", "neck": "neck", "head": "head", "hip": "upperleg{l}", "knee": "lowerleg{l}",
-        "ankle": "foot{l}", "foot": "toes{l}", "collar": "shoulder{l}", "shoulder": "upperarm{l}",
-        "elbow": "lowerarm{l}", "wrist": "hand{l}",
-    },
-    "ASF (CMU)": {
-        "pelvis": "root", "neck": "lowerneck", "head": "head", "hip": "{l}femur", "knee": "{l}tibia",
-        "ankle": "{l}foot", "foot": "{l}toes", "collar": "{l}clavicle", "shoulder": "{l}humerus", "elbow": "{l}radius",
-        "wrist": "{l}wrist",
-    },
-}  # fmt: skip
-_MIDDLE = ("pelvis", "neck", "head")
-_OPTIONAL = {"foot", "neck", "collar"}
 
 # The bone of a BODY joint points to this joint; for leaves, to their tip.
 _POINTS_TO = {
     "hip": "knee", "knee": "ankle", "ankle": "foot", "collar": "shoulder", "shoulder": "elbow", "elbow": "wrist",
 }  # fmt: skip
-
 
 # The roll of a limb's bones, where only the motion tells it, is that of its hinge (knee, elbow), measured from these
 # joint positions in the frame of the first. In such rest poses the frames of the joints below have the same axes.
@@ -65,62 +29,11 @@ _LEG = ("hip", "knee", "ankle")
 _ARM = ("shoulder", "elbow", "wrist")
 
 
-def _plain(name: str) -> str:
-    name = name.rsplit(":", 1)[-1].lower()
-    for prefix in ("mixamorig", "bip01"):
-        name = name.removeprefix(prefix)
-    return "".join(letter for letter in name if letter.isalnum())
-
-
-def match_joints(skeleton: Skeleton) -> dict[str, int]:
-    """Which joint of `skeleton` plays which joint of BODY, by name: {BODY name: joint index}.
-
-    Raises:
-        ValueError: no known naming fits; the sentence says which joints were not found.
-    """
-    present: dict[str, int] = {}
-    for joint, name in enumerate(skeleton.names):
-        present.setdefault(_plain(name), joint)
-    best: dict[str, int] = {}
-    missing: list[str] = []
-    for dialect in _DIALECTS.values():
-        found: dict[str, int] = {}
-        absent: list[str] = []
-        for part, pattern in dialect.items():
-            for side in ("left", "right") if part not in _MIDDLE else ("",):
-                names = pattern.replace("{left}", side).replace("{l}", side[:1]).split("|")
-                joint = next((present[name] for name in names if name in present), None)
-                ours = f"{side}_{part}" if side else part
-                if joint is not None:
-                    found[ours] = joint
-                elif part not in _OPTIONAL:
-                    absent.append(names[0])
-        if not best or (len(absent), -len(found)) < (len(missing), -len(best)):
-            best, missing = found, absent
-    if missing:
-        raise ValueError(
-            f"cannot tell which joints are the body's: not found {', '.join(missing[:4])}; "
-            f"the joints are {', '.join(skeleton.names[:12])}{', ...' if len(skeleton) > 12 else ''}"
-        )
-    spine: list[int] = []
-    joint = skeleton.parents[best.get("left_collar", best["left_shoulder"])]
-    while joint > 0 and joint != best["pelvis"]:
-        spine.insert(0, joint)
-        joint = skeleton.parents[joint]
-    if spine:
-        best["spine3"] = spine[-1]
-    if len(spine) > 1:
-        best["spine1"] = spine[0]
-    if len(spine) > 2:
-        best["spine2"] = spine[len(spine) // 2]
-    return best
-
-
 def retarget(motion: Motion) -> Motion:
     """The same motion on BODY, feet on the ground at y = 0; frame rate, timing and metadata are kept.
 
-    Lengths are scaled by the ratio of leg lengths, the horizontal path too, so that steps still fit it. Joints that the
-    source lacks follow their parent.
+    A motion that is on BODY already comes back as it is, wherever it stands. Lengths are scaled by the ratio of leg
+    lengths, the horizontal path too, so that steps still fit it. Joints that the source lacks follow their parent.
 
     Raises:
         ValueError: the joints cannot be told by their names, or the legs have no length.
@@ -132,7 +45,7 @@ def retarget(motion: Motion) -> Motion:
     align = _alignment(motion.skeleton, joints, world, positions)
 
     body_world: list[np.ndarray] = []
-    for ours, (name, parent) in enumerate(zip(BODY.names, BODY.parents, strict=True)):
+    for name, parent in zip(BODY.names, BODY.parents, strict=True):
         if name in joints:
             body_world.append(rot.multiply(world[:, joints[name]], align[name]))
         elif name == "spine2" and "spine1" in joints and "spine3" in joints:
@@ -140,7 +53,7 @@ def retarget(motion: Motion) -> Motion:
             above = rot.multiply(world[:, joints["spine3"]], align["spine3"])
             body_world.append(rot.slerp(below, above, np.full(len(motion), 0.5)))
         else:
-            body_world.append(body_world[parent] if ours else world[:, 0])
+            body_world.append(body_world[parent])
     rotations = np.stack(body_world, 1)
 
     hips = positions[:, [joints["left_hip"], joints["right_hip"]]].mean(1)
@@ -177,7 +90,8 @@ def _direction(skeleton: Skeleton, joints: dict[str, int], name: str) -> np.ndar
         child = joints["head"]
     if child is None:
         children = skeleton.children[joint]
-        offset = skeleton.offsets[children[0]] if children else skeleton.tips[joint]
+        children = [finger for finger in children if "thumb" not in skeleton.names[finger].lower()] or children
+        offset = skeleton.offsets[list(children)].mean(0) if children else skeleton.tips[joint]
     else:
         offset = np.zeros(3)
         while child != joint and child >= 0:
@@ -209,8 +123,8 @@ def _alignment(
     ankles = rest[[joints["left_ankle"], joints["right_ankle"]]].mean(0)
     lateral = rest[joints["left_hip"]] - rest[joints["right_hip"]]
     height = head[1] - ankles[1]
-    stands = hips[1] - ankles[1] > 0.3 * height > 0 and head[1] - hips[1] > 0.2 * height
-    if stands and abs(lateral[1]) < 0.3 * np.linalg.norm(lateral):
+    stands = hips[1] - ankles[1] > 0.3 * height and head[1] - hips[1] > 0.2 * height
+    if stands and height > _leg_length(skeleton, joints) and abs(lateral[1]) < 0.3 * np.linalg.norm(lateral):
         return _alignment_of_standing_rest(skeleton, joints, lateral)
     return _alignment_of_bone_axes(skeleton, joints, world, positions)
 

@@ -100,6 +100,8 @@ class Trainer:
         budget = self.minutes if self.minutes is not None else self.steps
         if budget is None or not (math.isfinite(budget) and budget > 0):
             raise ValueError(f"the minutes or steps of training must be above 0, got {budget}")
+        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
+            raise ValueError(f"the learning rate must be above 0, got {self.learning_rate}")
         if self.validate_every < 1 or self.warmup < 0 or self.seed < 0:
             raise ValueError("validate_every must be at least 1, warmup and seed at least 0")
 
@@ -357,10 +359,13 @@ class _Run:
     def _check_settings(self) -> None:
         path = self.out / "run.json"
         if not path.exists():
+            # at the end of a run its folder `export` is replaced, and what is in it must not be the user's
+            if self.out.is_dir() and any(not found.name.startswith(".") for found in self.out.iterdir()):
+                raise ValueError(f"{self.out} is not empty and holds no run; choose another folder")
             return
         try:
-            recorded = json.loads(path.read_text())
-        except ValueError:
+            recorded = dict(json.loads(path.read_text()))
+        except (ValueError, TypeError):
             raise ValueError(f"{path} is damaged; train in another folder, or remove it") from None
         differences = []
         for name in sorted({*recorded, *self.settings}):
@@ -395,10 +400,13 @@ class _Run:
         unfinished = self.out / ".export"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
-        with torch.no_grad():
-            self.task.export(self.averaged, unfinished, report)
-        shutil.rmtree(self.out / "export", ignore_errors=True)
-        unfinished.rename(self.out / "export")
+        try:
+            with torch.no_grad():
+                self.task.export(self.averaged, unfinished, report)
+            shutil.rmtree(self.out / "export", ignore_errors=True)
+            unfinished.rename(self.out / "export")
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
         with atomic_write(self.out / "report.json") as temporary:
             temporary.write_text(json.dumps(report, indent=2) + "\n")
 

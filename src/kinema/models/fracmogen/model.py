@@ -23,7 +23,7 @@ from kinema.conditions.text import SIDED_DIMENSIONS
 from kinema.models.fracmogen.config import COARSEST, TOP, FracMoGenConfig
 from kinema.models.fracmogen.scales import STATE, T_POSE, T_VELOCITY, TOKEN
 
-CURVE = 0.1  # weight of the loss on the curve through the sampled key frames
+CURVE = 0.3  # weight of the loss on the curve through the sampled key frames
 JERK_SCALE = 0.6  # spread of the curve's jerk (times 1/12) in real motion, in units of the velocity's spread
 MIXING = 3.0  # largest mixing noise, in thirds of the correction's spread
 REFINER_IN = STATE + 2  # base pose, its planar velocity and yaw rate, phase, known flag

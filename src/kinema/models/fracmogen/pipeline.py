@@ -35,6 +35,7 @@ from kinema.motion.contacts import lift_feet, lock_feet
 
 DEFAULT_SECONDS = 5.0
 OVERLAP = 3  # key frames of the past that a window sees
+TURNOVER = 6  # key frames after a past over which the text takes hold; before, the motion goes on as it was going
 SLIP = 1.2  # m/s: a foot that moves faster than this is not standing, whatever was sampled
 
 
@@ -263,6 +264,10 @@ class FracMoGenGenerator:
                 flags[row, : count[row], 1] = 1
         text = torch.from_numpy(np.stack([job.text for job in jobs]))
         counts = torch.from_numpy(count)
+        ahead = torch.arange(size[1])[None, :, None] - flags[..., :1].sum(1, keepdim=True)  # key frames after the past
+        rising = (ahead / (TURNOVER * 2**TOP / stride)).clamp(0, 1)
+        continued = torch.tensor([job.past is not None for job in jobs])[:, None, None]
+        guidance = self.sampling.guidance * torch.where(continued, rising, 1.0)  # (B, K, 1)
         times = np.linspace(0, 1, self.sampling.steps + 1)
         whole = flags[..., :1] > 0.5
         clean = x
@@ -270,7 +275,7 @@ class FracMoGenGenerator:
         for now, then in itertools.pairwise(times):
             x = torch.where(whole, known, x)
             x = torch.where(known_channels(flags) & ~whole, trajectory, x)
-            clean = self._guided(x, level, float(now), text, counts, flags)
+            clean = self._guided(x, level, float(now), text, counts, flags, guidance)
             clean = torch.where(whole, known, clean)
             for row, job in enumerate(jobs):
                 if job.past is not None:  # the last known key frame: all but its step
@@ -293,13 +298,14 @@ class FracMoGenGenerator:
             result.append((keys, token[:, scales.T_CONTACT]))
         return result
 
-    def _guided(self, x: Tensor, level: int, time: float, text: Tensor, count: Tensor, flags: Tensor) -> Tensor:
-        """Clean estimate with classifier-free guidance: both predictions in one batch."""
+    def _guided(
+        self, x: Tensor, level: int, time: float, text: Tensor, count: Tensor, flags: Tensor, guidance: Tensor
+    ) -> Tensor:
+        """Clean estimate with classifier-free guidance (B, K, 1): both predictions in one batch."""
         batch = len(x)
         moment = torch.full((batch,), time)
         yes, no = torch.ones(batch, dtype=torch.bool), torch.zeros(batch, dtype=torch.bool)
-        guidance = self.sampling.guidance
-        if guidance == 1:
+        if bool((guidance == 1).all()):
             return self.model.clean(x, level, moment, text, yes, count, flags)
         both = self.model.clean(
             x.repeat(2, 1, 1),

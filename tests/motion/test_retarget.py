@@ -1,0 +1,295 @@
+"""Onto BODY from skeletons made out of BODY, whose motion is known, and from real ones, whose limbs must point alike."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from kinema.motion import BODY, Motion, Skeleton
+from kinema.motion import rotations as rot
+from kinema.motion.contacts import ANKLE_HEIGHT, TOE_HEIGHT
+from kinema.motion.editing import ground
+from kinema.motion.joint_names import DIALECTS, match_joints
+from kinema.motion.kinematics import forward_kinematics, local_rotations
+from kinema.motion.retarget import retarget
+
+Z, Y = np.array([0.0, 0, 1]), np.array([0.0, 1, 0])
+LIMBS = [
+    (f"{side}_{upper}", f"{side}_{lower}")
+    for side in ("left", "right")
+    for upper, lower in (("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "wrist"))
+]
+
+
+def reframed(motion: Motion, frames: np.ndarray) -> Motion:
+    """The same motion on a skeleton whose joint axes in BODY's T-pose are `frames` (J, 4), and whose rest pose is that
+    in which all axes are those of the world."""
+    skeleton = motion.skeleton
+    above = np.concatenate([rot.IDENTITY[None], frames[list(skeleton.parents[1:])]])
+    offsets = rot.rotate(rot.inverse(above), skeleton.offsets)
+    tips = rot.rotate(rot.inverse(frames), skeleton.tips)
+    other = Skeleton(skeleton.names, skeleton.parents, offsets, tips)
+    _, world = forward_kinematics(skeleton, motion.root_position, motion.rotations)
+    return Motion(other, motion.fps, motion.root_position, local_rotations(other, rot.multiply(world, frames)))
+
+
+def with_skeleton(motion: Motion, skeleton: Skeleton, scale: float = 1.0) -> Motion:
+    return motion.replace(skeleton=skeleton, root_position=motion.root_position * scale)
+
+
+def assert_same(found: Motion, expected: Motion, degrees: float = 1e-4) -> None:
+    assert found.skeleton == BODY
+    assert (found.fps, len(found)) == (expected.fps, len(expected))
+    turned = np.degrees(rot.angle_between(found.rotations, expected.rotations)).max(0)
+    assert {name: angle for name, angle in zip(BODY.names, turned, strict=True) if angle > degrees} == {}
+    np.testing.assert_allclose(found.joint_positions(), expected.joint_positions(), atol=1e-6)
+
+
+def directions(motion: Motion, joints: dict[str, int]) -> np.ndarray:
+    """(limbs, T, 3) of the bones of arms and legs, in the world."""
+    positions = motion.joint_positions()
+    return np.stack([rot.normalize(positions[:, joints[b]] - positions[:, joints[a]]) for a, b in LIMBS])
+
+
+def largest_turn(motion: Motion) -> float:
+    """How far limbs point elsewhere after retargeting, degrees."""
+    ours = {name: joint for joint, name in enumerate(BODY.names)}
+    before, after = directions(motion, match_joints(motion.skeleton)), directions(retarget(motion), ours)
+    return float(np.degrees(2 * np.arcsin(np.linalg.norm(after - before, axis=-1) / 2)).max())
+
+
+# --- constructed skeletons
+
+
+def test_motion_on_body_comes_back_as_it_is(walk: Motion) -> None:
+    assert retarget(walk) is walk
+
+
+@pytest.mark.parametrize("style", ["{}", "Character1:{}", "mixamorig:{}", "Bip01 {}"])
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_names_of_every_dialect(walk: Motion, dialect: str, style: str) -> None:
+    known = {}
+    for part, pattern in DIALECTS[dialect].items():
+        for side in ("left", "right"):
+            name = pattern.split("|")[-1].replace("{left}", side.title()).replace("{l}", f"{side[0].upper()}_")
+            known[part if part in ("pelvis", "neck", "head") else f"{side}_{part}"] = name
+    names = tuple(style.format(known.get(name, f"Trunk {name[-1]}")) for name in BODY.names)
+    other = Skeleton(names, BODY.parents, BODY.offsets, BODY.tips)
+    assert match_joints(other) == {name: joint for joint, name in enumerate(BODY.names)}
+    # equal but for the names, and so not returned as it is
+    assert_same(retarget(with_skeleton(walk, other)), ground(walk))
+
+
+def test_an_a_pose_at_rest(walk: Motion) -> None:
+    frames = np.tile(rot.IDENTITY, (22, 1))
+    for side, sign in (("left", 1.0), ("right", -1.0)):
+        for part, angle in (("shoulder", -0.8), ("elbow", -0.8), ("wrist", -0.8), ("hip", 0.15), ("knee", 0.15)):
+            lowered = rot.from_axis_angle(Z, np.array(sign * angle))
+            frames[BODY.index(f"{side}_{part}")] = rot.inverse(lowered)
+    source = reframed(walk, frames)
+    assert source.skeleton.rest_positions[BODY.index("left_wrist"), 1] < 0.2  # the arms do hang in its rest pose
+    assert_same(retarget(source), ground(walk))
+
+
+@pytest.mark.parametrize("angle", [0.5, np.pi / 2, np.pi, -2.0])
+def test_a_rest_pose_that_faces_elsewhere(walk: Motion, angle: float) -> None:
+    frames = np.tile(rot.inverse(rot.about_y(np.array(angle))), (22, 1))
+    assert_same(retarget(reframed(walk, frames)), ground(walk))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_bones_along_x(walk: Motion, seed: int) -> None:
+    """Every bone along its joint's X axis, the other two axes turned by any number of right angles."""
+    rng = np.random.default_rng(seed)
+    frames = np.tile(rot.IDENTITY, (22, 1))
+    for joint, name in enumerate(BODY.names):
+        children = [child for child in BODY.children[joint] if "collar" not in BODY.names[child]]
+        along = BODY.offsets[children[-1]] if children else BODY.tips[joint]
+        quarter = rot.from_axis_angle(np.array([1.0, 0, 0]), np.array(rng.integers(4) * np.pi / 2))
+        if name in ("pelvis", "spine3"):
+            along = Y
+        frames[joint] = rot.multiply(rot.between(np.array([1.0, 0, 0]), along), quarter)
+    source = reframed(walk, frames)
+    for name in ("left_knee", "right_elbow", "neck"):
+        joint = source.skeleton.index(name)
+        child = source.skeleton.children[joint][0]
+        assert source.skeleton.offsets[child, 0] == pytest.approx(np.linalg.norm(BODY.offsets[child]))
+    assert_same(retarget(source), ground(walk), degrees=0.01)
+
+
+@pytest.mark.parametrize("scale", [0.01, 0.5, 1.7, 100.0])
+def test_size_is_that_of_body_and_steps_still_fit_the_path(walk: Motion, scale: float) -> None:
+    other = Skeleton(BODY.names, BODY.parents, BODY.offsets * scale, BODY.tips * scale)
+    assert_same(retarget(with_skeleton(walk, other, scale)), ground(walk))
+
+
+def test_other_proportions_keep_the_direction_of_every_bone(walk: Motion) -> None:
+    longer = np.array([1.4 if "elbow" in name or "wrist" in name else 1.0 for name in BODY.names])[:, None]
+    wider = np.where(np.array(["hip" in name for name in BODY.names])[:, None], (1.5, 1, 1), 1.0)
+    other = Skeleton(BODY.names, BODY.parents, BODY.offsets * longer * wider, BODY.tips)
+    source = with_skeleton(walk, other)
+    assert largest_turn(source) < 1e-4
+    np.testing.assert_allclose(retarget(source).rotations, walk.rotations, atol=1e-9)
+
+
+@pytest.mark.parametrize("height", [-3.0, 0.7, 20.0])
+def test_feet_stand_on_the_floor(walk: Motion, height: float) -> None:
+    frames = np.tile(rot.inverse(rot.about_y(np.array(1.0))), (22, 1))
+    source = reframed(walk.replace(root_position=walk.root_position + (0, height, 0)), frames)
+    positions = retarget(source).joint_positions()
+    soles = [positions[:, BODY.index(f"{side}_ankle"), 1] - ANKLE_HEIGHT for side in ("left", "right")]
+    soles += [positions[:, BODY.index(f"{side}_foot"), 1] - TOE_HEIGHT for side in ("left", "right")]
+    lowest = np.min(soles, axis=0)
+    assert np.percentile(lowest, 5) == pytest.approx(0, abs=1e-9)
+    assert lowest.min() > -0.05
+
+
+def test_facts_travel_along(walk: Motion) -> None:
+    source = reframed(walk, np.tile(rot.inverse(rot.about_y(np.array(1.0))), (22, 1)))
+    found = retarget(Motion(source.skeleton, 24, source.root_position, source.rotations, metadata={"licence": "CC0"}))
+    assert (found.fps, len(found), dict(found.metadata)) == (24, len(walk), {"licence": "CC0"})
+
+
+def rebuilt(motion: Motion, keep: list[int], names: dict[int, str] | None = None) -> Motion:
+    """The motion without the other joints; what hung below them hangs below the next joint above."""
+    body, names = motion.skeleton, names or {}
+    place = {joint: number for number, joint in enumerate(keep)}
+    parents = []
+    for joint in keep:
+        parent = body.parents[joint]
+        while parent >= 0 and parent not in place:
+            parent = body.parents[parent]
+        parents.append(place.get(parent, -1))
+    rest = body.rest_positions
+    offsets = [rest[joint] - rest[keep[parent]] if parent >= 0 else np.zeros(3) for joint, parent in
+               zip(keep, parents, strict=True)]  # fmt: skip
+    skeleton = Skeleton(tuple(names.get(joint, body.names[joint]) for joint in keep), tuple(parents), np.array(offsets))
+    _, world = forward_kinematics(body, motion.root_position, motion.rotations)
+    return Motion(skeleton, motion.fps, motion.root_position, local_rotations(skeleton, world[:, keep]))
+
+
+@pytest.mark.parametrize(
+    "absent",
+    [("foot",), ("collar",), ("neck",), ("spine1",), ("spine1", "spine2"), ("spine1", "spine2", "spine3"),
+     ("foot", "collar", "neck", "spine2")],
+    ids=" ".join,
+)  # fmt: skip
+def test_joints_that_the_source_lacks_follow_their_parent(walk: Motion, absent: tuple[str, ...]) -> None:
+    # of these only spine1 would turn in the walk
+    quats = np.array(walk.rotations)
+    quats[:, BODY.index("spine3")] = rot.about_y(0.2 * np.sin(np.arange(len(walk))))
+    if "spine3" in absent:
+        quats = np.array(walk.rotations)
+    twisting = walk.replace(rotations=quats)
+    keep = [joint for joint, name in enumerate(BODY.names) if not name.endswith(absent)]
+    found = retarget(rebuilt(twisting, keep))
+    expected = ground(twisting)
+    if any(name.startswith("spine") for name in absent) and "spine3" not in absent:
+        # the turn of the chest is shared out over the spine: what hangs at it must still be where it was
+        _, world = forward_kinematics(BODY, found.root_position, found.rotations)
+        _, truth = forward_kinematics(BODY, expected.root_position, expected.rotations)
+        kept = [joint for joint in keep if joint >= BODY.index("spine3")]
+        assert np.degrees(rot.angle_between(world[:, kept], truth[:, kept])).max() < 1e-4
+    else:
+        assert_same(found, expected)
+
+
+def test_joints_that_body_lacks_are_passed_over(walk: Motion) -> None:
+    """Fingers, and a joint of its own between pelvis and hip, as CMU has it."""
+    names, parents, offsets, rotations = [], [], [], []
+    place: dict[int, int] = {}
+
+    def add(name: str, parent: int, offset: np.ndarray, quats: np.ndarray) -> int:
+        names.append(name)
+        parents.append(parent)
+        offsets.append(offset)
+        rotations.append(quats)
+        return len(names) - 1
+
+    still = np.tile(rot.IDENTITY, (len(walk), 1))
+    for joint, name in enumerate(BODY.names):
+        parent, offset = place.get(BODY.parents[joint], -1), BODY.offsets[joint]
+        if name.endswith("_hip"):
+            parent, offset = add(f"{name}_joint", parent, offset / 2, still), offset / 2
+        place[joint] = add(name, parent, offset, walk.rotations[:, joint])
+        if name.endswith("wrist"):
+            away = np.sign(BODY.tips[joint, 0])
+            for finger, forward in (("thumb", 0.03), ("index", 0.02), ("ring", -0.02)):
+                add(f"{name}_{finger}", place[joint], np.array([0.08 * away, 0, forward]), still)
+    skeleton = Skeleton(tuple(names), tuple(parents), np.array(offsets))
+    source = Motion(skeleton, walk.fps, walk.root_position, np.stack(rotations, 1))
+    assert_same(retarget(source), ground(walk))
+
+
+def test_a_single_frame(walk: Motion) -> None:
+    source = reframed(walk, np.tile(rot.inverse(rot.about_y(np.array(1.0))), (22, 1)))
+    first = source.replace(root_position=source.root_position[:1], rotations=source.rotations[:1])
+    # one pose has a floor of its own; all else is as in the whole motion
+    np.testing.assert_allclose(retarget(first).rotations[0], retarget(source).rotations[0], atol=1e-9)
+
+
+def test_what_cannot_be_put_onto_body_is_one_sentence(walk: Motion) -> None:
+    def refused(names=BODY.names, parents=BODY.parents, offsets=BODY.offsets) -> str:
+        with pytest.raises(ValueError) as caught:
+            retarget(walk.replace(skeleton=Skeleton(tuple(names), tuple(parents), offsets)))
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    assert "cannot tell which joints are the body's: not found " in refused([f"bone{k}" for k in range(22)])
+    one = refused(["tail" if name == "left_knee" else name for name in BODY.names])
+    assert "not found leftknee;" in one
+    assert "the joints are pelvis" in one
+    loose = list(BODY.parents)
+    loose[BODY.index("left_knee")] = 0
+    assert "left ankle does not hang below the left hip" in refused(parents=loose)
+    legs = np.array([not name.endswith(("knee", "ankle")) for name in BODY.names])[:, None]
+    assert "no length" in refused(offsets=BODY.offsets * legs)
+
+
+# --- real skeletons
+
+
+@pytest.fixture(scope="module")
+def shard(data_dir):
+    """Some motions of a shard, evenly drawn."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(data_dir / "tools")
+        from load_motion import load_shard
+
+    def drawn(name: str, count: int) -> list[Motion]:
+        motions = load_shard(data_dir / name)
+        chosen = [motions.ids[k] for k in np.linspace(0, len(motions) - 1, count).astype(int)]
+        result = []
+        for clip in map(motions.__getitem__, chosen):
+            offsets = clip["offsets"] * (np.arange(len(clip["offsets"])) > 0)[:, None]
+            skeleton = Skeleton(tuple(clip["joint_names"]), tuple(clip["parents"]), offsets, clip["end_offsets"])
+            some = slice(0, 600)
+            result.append(Motion(skeleton, clip["fps"], clip["root_pos"][some], clip["quats"][some]))
+        return result
+
+    return drawn
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["cmu/cmu_motions.npz", "cmu/cmu_daz_motions.npz", "bandai/bandai_motions.npz"],
+    ids=["cmu", "daz", "bandai"],
+)
+def test_real_limbs_point_where_they_pointed(shard, name: str) -> None:
+    for motion in shard(name, 12):
+        assert largest_turn(motion) < 1
+
+
+def test_real_joints_have_the_same_axes_in_every_clip_of_bandai(shard) -> None:
+    """All its actors share joint axes, so what aligns them with BODY's must not depend on how a clip moves."""
+    known: dict[str, np.ndarray] = {}
+    for motion in shard("bandai/bandai_motions.npz", 40):
+        joints = match_joints(motion.skeleton)
+        _, source = forward_kinematics(motion.skeleton, motion.root_position, motion.rotations)
+        body = retarget(motion)
+        _, world = forward_kinematics(BODY, body.root_position, body.rotations)
+        for name, joint in joints.items():
+            align = rot.multiply(rot.inverse(source[:, joint]), world[:, BODY.index(name)])
+            first = known.setdefault(name, align[0])
+            assert np.degrees(rot.angle_between(align, first)).max() < 0.1, name
+    assert len(known) > 18
