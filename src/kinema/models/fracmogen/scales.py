@@ -87,7 +87,7 @@ def hermite(keys: int, stride: int) -> tuple[np.ndarray, np.ndarray, np.ndarray,
         0: ((1 + 2 * u) * (1 - u) ** 2, u * (1 - u) ** 2 * stride, 6 * u * (u - 1) / stride, (1 - u) * (1 - 3 * u)),
         1: (u * u * (3 - 2 * u), u * u * (u - 1) * stride, 6 * u * (1 - u) / stride, u * (3 * u - 2)),
     }
-    matrices = tuple(np.zeros((frames, keys), np.float32) for _ in range(4))
+    matrices = tuple(np.zeros((frames, keys)) for _ in range(4))
     for side, columns in parts.items():
         if left.max() + side < keys:
             for matrix, column in zip(matrices, columns, strict=True):
