@@ -16,6 +16,8 @@ def test_one_length_serves_all_prompts() -> None:
     request = Request(("a person walks", "a person waves"), 3)
     assert request.prompts == ("a person walks", "a person waves")
     assert request.seconds == (3.0, 3.0)
+    assert Request(["x", "y"], np.array([1, 2])).seconds == (1.0, 2.0)
+    assert Request("x", np.float32(2)).seconds == (2.0,)
 
 
 @pytest.mark.parametrize(
@@ -24,6 +26,7 @@ def test_one_length_serves_all_prompts() -> None:
         ({"text": "   "}, "empty"),
         ({"text": "a" * 10_000}, "10000 characters"),
         ({"text": ()}, "prompts"),
+        ({"text": "walks \udcff"}, "UTF-8"),
         ({"text": "x", "seconds": 0}, "at least 0.5"),
         ({"text": "x", "seconds": 1000}, "at most 300"),
         ({"text": "x", "seconds": float("nan")}, "at least"),

@@ -118,6 +118,24 @@ def test_one_captions_file_serves_all_folders_and_names_come_from_paths(tmp_path
     assert len({clip.take for clip in corpus.clips}) == 4  # names in subfolders are no sign of one recording
 
 
+def test_captions_find_their_motions_through_linked_folders(tmp_path, walk) -> None:
+    source = small(tmp_path / "disk" / "in", walk)
+    (tmp_path / "link").symlink_to("disk")
+    for folder, captions in ((source, tmp_path / "link/in/captions.jsonl"), (tmp_path / "link/in", None)):
+        assert build([folder], tmp_path / "out", captions, **LICENCE).clips == 2
+    (tmp_path / "corpora").symlink_to("disk")
+    build([source], tmp_path / "corpora" / "out", **LICENCE)
+    assert len(Corpus.open(tmp_path / "disk" / "out")) == 2
+
+
+def test_a_file_whose_name_is_no_text_is_rejected_like_any_other(tmp_path, walk) -> None:
+    source = small(tmp_path / "in", walk)
+    (source / "caf\udce9.bvh").write_text("broken")
+    report = build([source], tmp_path / "out", **LICENCE)
+    assert [row.reason for row in report.rejected] == ["no captions"]
+    assert len(Corpus.open(tmp_path / "out").rejected()) == 1
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("disk full")])
 def test_an_interrupted_build_leaves_nothing_and_keeps_the_corpus_that_was_there(
     tmp_path, walk, monkeypatch, error

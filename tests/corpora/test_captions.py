@@ -137,6 +137,7 @@ def test_captions_are_read_as_described(tmp_path) -> None:
         ('{"motion": "a.bvh", "text": "walks", "start": -1}', "'start'"),
         ('{"motion": "a.bvh", "text": "walks", "start": "0"}', "'start'"),
         ('{"motion": "a.bvh", "text": "walks", "end": NaN}', "'end'"),
+        ('{"motion": "a.bvh", "text": "walks", "end": 1%s}' % ("0" * 400), "'end'"),
         ('{"motion": "a.bvh", "text": "walks", "end": true}', "'end'"),
         ('{"motion": "a.bvh", "text": "walks", "start": 2, "end": 1}', "before it starts"),
         ('{"motion": "a.bvh", "text": "walks", "clip": "a\\nb"}', "'clip'"),

@@ -142,6 +142,12 @@ def test_the_asf_file_is_found_by_subject_or_refused(pair, tmp_path):
     assert read_amc(pair).metadata["skeleton_source"] == "03.asf"
 
 
+def test_more_frames_and_joints_than_fit_into_memory_are_refused(pair, monkeypatch):
+    monkeypatch.setattr("kinema.formats.asf_amc.MAX_ROTATIONS", 5)
+    with pytest.raises(ValueError, match=r"02_01\.amc: .* are too many; cut"):
+        read_amc(pair)
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "words"),
     [

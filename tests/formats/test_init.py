@@ -41,6 +41,18 @@ def test_unknown_endings_name_the_known_ones(tmp_path, walk):
     assert not (tmp_path / "y.fbx").exists()
 
 
+@pytest.mark.parametrize("ending", [".bvh", ".npz", ".glb", ".png", ".html"])
+def test_one_frame_and_names_that_are_no_text_can_be_written(tmp_path, walk, ending):
+    metadata = {"text": "\udcff walks", "source": "caf\udce9.bvh"}  # as Python reads names of other encodings
+    one = walk.replace(root_position=walk.root_position[:1], rotations=walk.rotations[:1], metadata=metadata)
+    path = tmp_path / "a b ü" / f"歩く{ending}"
+    save(one, path)
+    if ending in (".bvh", ".npz"):
+        assert len(load(path)) == 1
+    else:
+        assert path.stat().st_size > 1000
+
+
 def test_missing_files_and_folders(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"walk\.bvh: there is no such file"):
         load(tmp_path / "walk.bvh")

@@ -123,5 +123,5 @@ def test_number_of_frames_is_checked(walk, tmp_path, frames):
 def test_titles_must_fit_motions(walk, tmp_path):
     with pytest.raises(ValueError, match="titles"):
         write_strips([walk], tmp_path / "x.png", ["a", "b"])
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match="1 to 100 motions, got 0"):
         write_strips([], tmp_path / "x.png")

@@ -235,3 +235,14 @@ def test_feet_that_swing_low_are_lifted_and_nothing_else_moves(steps: tuple[Moti
     assert jerk(lifted) < 1.3 * jerk(sunk)
     quiet = lift_feet(standing())
     np.testing.assert_allclose(quiet.joint_positions(), standing().joint_positions(), atol=1e-9)
+
+
+def test_floating_is_taken_away_and_jumps_are_not(steps: tuple[Motion, np.ndarray]) -> None:
+    motion, _ = steps
+    lowest = land(moved(motion, np.array([0.0, 0.3, 0.0]))).joint_positions()[:, TOES, 1].min(1)
+    assert lowest.max() < TOE_HEIGHT + 0.02
+    np.testing.assert_allclose(land(motion).root_position, motion.root_position, atol=0.02)
+    jump = np.zeros((120, 3))
+    jump[50:68, 1] = 0.4 * np.sin(np.pi * np.arange(18) / 18)  # 0.6 s in the air
+    jumps = moved(standing(120), jump)
+    np.testing.assert_allclose(land(jumps).root_position, jumps.root_position, atol=1e-3)

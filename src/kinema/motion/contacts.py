@@ -23,6 +23,7 @@ _SETTLE = 0.1  # seconds over which the speed does so that a foot had where it w
 _HOVER = 0.01  # metres that a held toe may be off its height in a flat foot: contacts of real feet roll
 _SHORT = 0.015  # metres that a straight leg may end above its target: sinking hips would show more, as bending knees
 _MAX_DROP = 0.06  # metres that the hips may sink so that both feet reach the ground
+_AIRBORNE = 1.0  # seconds that a person can be off the ground: a standing jump takes 0.6
 _CLEAR = 0.06  # metres: height of the toe joint of a foot that swings over the ground
 _SWING = (0.35, 0.8)  # m/s between which a toe passes from standing to swinging
 
@@ -147,6 +148,34 @@ def lock_feet(motion: Motion, contacts: np.ndarray | None = None) -> Motion:
         rotations = two_bone_ik(skeleton, rotations, root, ankle, ankle_target, weight)
         rotations = aim(skeleton, rotations, root, ankle, toe, toe_target, weight)
     return motion.replace(root_position=root, rotations=rotations, contacts=contacts)
+
+
+def clean_feet(motion: Motion) -> Motion:
+    """All of the foot clean-up for motion that a model made: `land`, `lock_feet` with the motion's own contacts where it
+    has some, `lift_feet`.
+
+    Raises:
+        ValueError: the skeleton has no known feet.
+    """
+    return lift_feet(lock_feet(land(motion), motion.contacts))
+
+
+def land(motion: Motion) -> Motion:
+    """Foot clean-up: take floating away. Nobody is in the air for longer than `_AIRBORNE` seconds.
+
+    Within any such time some toe comes down to where it stands (3 cm); the root is lowered by as much as none does,
+    smoothly. Jumps stay what they are, standing above the ground does not. Contacts are kept.
+
+    Raises:
+        ValueError: the skeleton has no known feet.
+    """
+    toes = [toe for _, toe in find_feet(motion.skeleton)]
+    height = motion.joint_positions()[:, toes, 1].min(1) - TOE_HEIGHT
+    reach = round(_AIRBORNE / 2 * motion.fps)
+    lowest = -_smooth_envelope(-height, reach)
+    return motion.replace(
+        root_position=motion.root_position - np.maximum(lowest, 0)[:, None] * (0, 1, 0), contacts=motion.contacts
+    )
 
 
 def lift_feet(motion: Motion) -> Motion:

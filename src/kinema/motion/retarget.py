@@ -28,6 +28,8 @@ _POINTS_TO = {
 _LEG = ("hip", "knee", "ankle")
 _ARM = ("shoulder", "elbow", "wrist")
 
+Y, Z = np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0])
+
 
 def retarget(motion: Motion) -> Motion:
     """The same motion on BODY, feet on the ground at y = 0; frame rate, timing and metadata are kept.
@@ -107,10 +109,10 @@ def _body_direction(name: str) -> np.ndarray:
     return direction
 
 
-def _frame(lateral: np.ndarray, up: np.ndarray) -> np.ndarray:
-    """The rotation that turns +X to `lateral` (left) and +Y to `up`, as far as it is across it."""
-    x = rot.normalize(lateral)
-    y = rot.normalize(up - np.dot(up, x) * x)
+def _frame(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The rotation that turns +X to `x`, and +Y to `y` as far as it is across `x`."""
+    x = rot.normalize(x)
+    y = rot.normalize(y - np.dot(y, x) * x)
     return rot.from_matrix(np.stack([x, y, np.cross(x, y)], -1))
 
 
@@ -139,10 +141,17 @@ def _alignment_of_standing_rest(
         turn = facing
         direction = _direction(skeleton, joints, name)
         if direction is not None and part in ("hip", "knee", "ankle", "foot", "shoulder", "elbow", "wrist"):
-            source, target = rot.rotate(facing, direction), _body_direction(name)
-            if part in ("ankle", "foot"):  # the rest pose stands on flat soles, whatever the slope of the bone above
-                source, target = source * (1, 0, 1), target * (1, 0, 1)
-            turn = rot.multiply(rot.between(source, target), facing)
+            target = _body_direction(name)
+            if part in ("ankle", "foot"):
+                # Soles are flat, whatever the slope of the bone above them; but where legs are spread (CMU: by 20
+                # degrees) they lean sideways with the shin.
+                shin = _direction(skeleton, joints, name.replace(part, "knee"))
+                x, y, _ = rot.rotate(facing, shin) if shin is not None else -Y
+                turn = rot.multiply(rot.from_axis_angle(Z, -np.arctan2(x, -y)), facing)
+                source, target = rot.rotate(turn, direction) * (1, 0, 1), target * (1, 0, 1)
+            else:
+                source = rot.rotate(turn, direction)
+            turn = rot.multiply(rot.between(source, target), turn)
         align[name] = rot.inverse(turn)
     return align
 
@@ -177,24 +186,27 @@ def _alignment_of_bone_axes(
             direction = _direction(skeleton, joints, BODY.names[BODY.parents[ours]])
             direction = np.array([1.0, 0.0, 0.0]) if direction is None else direction
         target = _body_direction(name)
-        unrolled = rot.between(target, direction)
+        along_axis = np.abs(direction).max() > 0.999  # then so are the other two axes of the joint
         side, _, part = name.rpartition("_")
         if side and part != "collar":
             leg = part in _LEG or part == "foot"
             hinge = _hinge(joints, world, positions, [f"{side}_{limb}" for limb in (_LEG if leg else _ARM)])
-            hinge = rot.rotate(rot.inverse(unrolled), hinge)
+            hinge = hinge - np.dot(hinge, direction) * direction
+            if along_axis:
+                hinge = np.sign(hinge) * (np.abs(hinge) == np.abs(hinge).max())
             flexion = np.array([1.0, 0.0, 0.0]) if leg else np.array([0.0, -1.0 if side == "left" else 1.0, 0.0])
-            roll = -np.arctan2(np.dot(np.cross(flexion, hinge), target), np.dot(flexion, hinge))
+            align[name] = rot.multiply(_frame(direction, hinge), rot.inverse(_frame(target, flexion)))
         else:
+            unrolled = rot.between(target, direction)
             parent = next(other for other in _ancestors(ours) if other in align)
             parent_world = rot.multiply(world[:, joints[parent]], align[parent])
             local = rot.multiply(rot.inverse(parent_world), rot.multiply(world[:, joints[name]], unrolled))
             twists = rot.twist(local, target)
             angles = 2 * np.arctan2(np.sum(twists[:, 1:] * target, -1), twists[:, 0])
             roll = np.arctan2(np.sin(angles).mean(), np.cos(angles).mean())
-        if np.abs(direction).max() > 0.999:  # bones along an axis: so are the other two axes of the joint
-            roll = np.round(roll / (np.pi / 2)) * np.pi / 2
-        align[name] = rot.multiply(unrolled, rot.from_axis_angle(target, -roll))
+            if along_axis:
+                roll = np.round(roll / (np.pi / 2)) * np.pi / 2
+            align[name] = rot.multiply(unrolled, rot.from_axis_angle(target, -roll))
     return align
 
 

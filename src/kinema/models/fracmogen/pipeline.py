@@ -31,7 +31,7 @@ from kinema.models.fracmogen.data import corrected, see
 from kinema.models.fracmogen.model import FracMoGen, known_channels
 from kinema.models.fracmogen.scales import Keys
 from kinema.motion import BODY, Motion
-from kinema.motion.contacts import lift_feet, lock_feet
+from kinema.motion.contacts import clean_feet
 
 DEFAULT_SECONDS = 5.0
 OVERLAP = 3  # key frames of the past that a window sees
@@ -47,7 +47,7 @@ class Sampling:
         chain: levels from the one that is sampled to 0, falling; level l has every 2^l-th frame.
         steps: Euler steps of the sampler.
         guidance: how far to go beyond the prediction without text; 1 is none.
-        foot_lock: hold planted feet in place, and lift swinging ones clear, by inverse kinematics at the end.
+        foot_lock: at the end take floating away, hold planted feet in place, lift swinging ones clear (`clean_feet`).
 
     Raises:
         ValueError: no such chain.
@@ -196,7 +196,7 @@ class FracMoGenGenerator:
             chosen = order[start : start + 64]
             for k, (curve, stands) in zip(chosen, self._run([jobs[k] for k in chosen]), strict=True):
                 motion = self._motion(curve.state, stands, requests[k].prompts[0])
-                motions[k] = lift_feet(lock_feet(motion, motion.contacts)) if self.sampling.foot_lock else motion
+                motions[k] = clean_feet(motion) if self.sampling.foot_lock else motion
         return [motions[k] for k in range(len(jobs))]
 
     def _motion(self, state: np.ndarray, stands: np.ndarray, prompt: str) -> Motion:
@@ -214,7 +214,7 @@ class FracMoGenGenerator:
     def _finish(self, motion: Motion) -> Motion:
         """What needs the whole motion: feet held, targets met exactly."""
         if self.sampling.foot_lock:
-            motion = lift_feet(lock_feet(motion, motion.contacts))
+            motion = clean_feet(motion)
         if self._request.targets:
             motion = targets.enforce(motion, self._request.targets)
         return motion

@@ -1,0 +1,33 @@
+"""The picture of the README: several sentences, one row of key frames each.
+
+python examples/02_pictures.py [docs/images/strips.png]
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import sys
+
+import kinema
+from kinema.formats.pictures import write_strips
+
+PROMPTS = (
+    ("a person walks forward happily, swinging the arms", 3.0),
+    ("a person kicks with the right leg", 2.5),
+    ("a tired person bows deeply", 3.0),
+    ("a person waves with the left hand", 3.0),
+    ("a person runs forward and turns left", 3.0),
+)
+
+
+def main(path: str) -> None:
+    motions = [kinema.generate(text, seconds=seconds, seed=1) for text, seconds in PROMPTS]
+    write_strips([motion for motion in motions if isinstance(motion, kinema.Motion)], path)
+    print(path)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:] or ["docs/images/strips.png"])
