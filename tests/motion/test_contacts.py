@@ -13,6 +13,7 @@ from kinema.motion.contacts import (
     foot_contacts,
     foot_skating,
     foot_sliding,
+    land,
     lift_feet,
     lock_feet,
 )

@@ -151,8 +151,9 @@ def lock_feet(motion: Motion, contacts: np.ndarray | None = None) -> Motion:
 
 
 def clean_feet(motion: Motion) -> Motion:
-    """All of the foot clean-up for motion that a model made: `land`, `lock_feet` with the motion's own contacts where it
-    has some, `lift_feet`.
+    """All of the foot clean-up for motion that a model made: `land`, `lock_feet`, `lift_feet`.
+
+    Contacts are those of the motion if it has some.
 
     Raises:
         ValueError: the skeleton has no known feet.
