@@ -78,10 +78,13 @@ def walks_corpus(walk: Motion, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture(scope="session")
-def random_fracmogen() -> Callable[[Path], None]:
-    """Writes a very small FracMoGen with random weights that stands about in the rest pose, trembling."""
+def random_fracmogen() -> Callable[..., None]:
+    """Writes a very small FracMoGen with random weights that stands about in the rest pose, trembling.
 
-    def write(folder: Path) -> None:
+    Further arguments stand in its config.json.
+    """
+
+    def write(folder: Path, **info: str) -> None:
         import torch
 
         from kinema.models.fracmogen.config import FracMoGenConfig
@@ -101,6 +104,6 @@ def random_fracmogen() -> Callable[[Path], None]:
             model.token_scale.fill_(0.1)
             model.state_mean[:151] = torch.from_numpy(rest).float()
             model.spread.fill_(1e-3)
-        write_weights(model, folder, {"name": folder.name, "licence": "test"})
+        write_weights(model, folder, {"name": folder.name, "licence": "test", **info})
 
     return write

@@ -31,6 +31,10 @@ def __getattr__(name: str) -> Any:
     return getattr(formats if name in ("load", "save") else motion, name)
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 @cache
 def _generator(model: str) -> Generator:
     from kinema.models import registry

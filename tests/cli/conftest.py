@@ -13,9 +13,6 @@ import torch
 
 from kinema.cli import main
 from kinema.formats.bvh import write_bvh
-from kinema.models.fracmogen.config import FracMoGenConfig
-from kinema.models.fracmogen.model import FracMoGen
-from kinema.models.fracmogen.pipeline import write_weights
 from kinema.motion import Motion
 
 
@@ -30,16 +27,10 @@ Run = Callable[..., Outcome]
 
 
 @pytest.fixture(scope="session")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def weights(tmp_path_factory: pytest.TempPathFactory, random_fracmogen: Callable[..., None]) -> Path:
     """A weights folder with an untrained, very small FracMoGen under its usual name, and with what is no generator."""
     folder = tmp_path_factory.mktemp("weights")
-    torch.manual_seed(0)
-    model = FracMoGen(FracMoGenConfig(width=32, heads=2, sampler_layers=1, refiner_layers=1))
-    with torch.no_grad():
-        for parameter in model.parameters():  # its last layers begin at zero, and so would all that it says
-            parameter.add_(0.02 * torch.randn_like(parameter))
-    info = {"name": "fracmogen", "licence": "CC0-1.0", "data": "none, untrained"}
-    write_weights(model, folder / "fracmogen", info)
+    random_fracmogen(folder / "fracmogen", licence="CC0-1.0", data="none, untrained")
     (folder / "judge").mkdir()
     judge = {"model": {"width": 160}, "licence": ["CC BY-NC 4.0"], "source": ["a studio"]}
     (folder / "judge" / "config.json").write_text(json.dumps(judge))

@@ -100,6 +100,7 @@ def refused(kinema, place):
         (["train", "nothing"], "train"),
         (["evaluate", "nobody", "--corpus", "."], "no model 'nobody'"),
         (["evaluate", "fracmogen", "--corpus", "."], "not a corpus"),
+        (["evaluate", "fracmogen", "--corpus", ".", "-o", "."], "is a folder"),
         (["genrate", "x"], "did you mean generate?"),
         (["xyzzy"], "the commands are"),
     ],

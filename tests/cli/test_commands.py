@@ -70,7 +70,7 @@ def test_small_commands_do_not_load_what_is_slow(place):
     slow = "{'torch', 'scipy', 'matplotlib', 'transformers', 'pyarrow', 'PIL', 'accelerate'}"
     script = (
         "import sys; from kinema.cli import main\n"
-        "main(['--help']); assert not {'tyro', 'rich'} & set(sys.modules)\n"
+        "main(['--help']); assert not {'tyro', 'rich', 'numpy'} & set(sys.modules)\n"
         "for line in (['convert', 'walk.bvh', 'x.glb'], ['convert', 'x.glb', 'y.bvh'], ['info', 'x.glb'],\n"
         "             ['systems'], ['generate', ''], ['generate', 'x', '--path', 'none.json']):\n"
         f"    main(line); assert not {slow} & set(sys.modules), line\n"

@@ -127,3 +127,30 @@ def test_unknown_models_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     with pytest.raises(ValueError, match="mine"):
         registry.find("no-such-model")
     assert registry.find("mine") == tmp_path / "mine"
+
+
+def test_without_any_weights_the_sentence_says_where_they_are_looked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KINEMA_WEIGHTS", str(tmp_path))
+    with pytest.raises(ValueError, match=r"holds no models; set KINEMA_WEIGHTS") as caught:
+        registry.load("fracmogen")
+    assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[1]", "[" * 100_000, b"\xff\xfe", " " * (registry.MAX_CONFIG_BYTES + 1)],
+    ids=["cut off", "a list", "deep", "no text", "huge"],
+)
+def test_a_damaged_description_is_told_and_hides_no_other_model(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, random_fracmogen: Write, content: str | bytes
+) -> None:
+    random_fracmogen(tmp_path / "whole")
+    (tmp_path / "damaged").mkdir()
+    path = tmp_path / "damaged" / "config.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    monkeypatch.setenv("KINEMA_WEIGHTS", str(tmp_path))
+    assert list(registry.shipped()) == ["whole"]
+    with pytest.raises(ValueError, match=r"config\.json is damaged"):
+        registry.load("damaged")

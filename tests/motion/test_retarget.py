@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kinema.motion import BODY, Motion, Skeleton
 from kinema.motion import rotations as rot
@@ -260,6 +262,36 @@ def test_what_cannot_be_put_onto_body_is_one_sentence(walk: Motion) -> None:
     assert "left ankle does not hang below the left hip" in refused(parents=loose)
     legs = np.array([not name.endswith(("knee", "ankle")) for name in BODY.names])[:, None]
     assert "no length" in refused(offsets=BODY.offsets * legs)
+
+
+def test_bodies_that_hang_together_oddly_come_to_an_end(walk: Motion) -> None:
+    """Legs and trunk that hang at a node of their own, at rest in no pose of a person."""
+    names = ("reference", *BODY.names)
+    parents = (-1, *(parent + 1 if BODY.names[joint] != "left_hip" else 0 for joint, parent in enumerate(BODY.parents)))
+    for offsets in (BODY.offsets, BODY.offsets[:, [1, 0, 2]], BODY.offsets * 0 + (0.1, 0, 0)):
+        skeleton = Skeleton(names, parents, np.concatenate([np.zeros((2, 3)), offsets[1:]]))
+        quats = np.concatenate([np.tile(rot.IDENTITY, (len(walk), 1, 1)), walk.rotations], 1)
+        assert len(retarget(Motion(skeleton, 30, walk.root_position, quats))) == len(walk)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_any_tree_gives_a_motion_or_one_sentence(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    names = rng.permutation(BODY.names) if rng.random() < 0.5 else BODY.names
+    parents = (-1, *(int(rng.integers(joint)) if rng.random() < 0.5 else BODY.parents[joint] for joint in range(1, 22)))
+    offsets = rng.normal(0, 0.3, (22, 3)) * rng.choice([0, 1, 1, 1, 1e-7, 1e4], (22, 1))
+    offsets = np.abs(offsets) * X if rng.random() < 0.3 else offsets
+    offsets[0] = 0
+    quats = rot.normalize(rng.normal(size=(3, 22, 4)))
+    try:
+        found = retarget(Motion(Skeleton(tuple(names), parents, offsets), 30, rng.normal(size=(3, 3)), quats))
+    except ValueError as error:
+        message = str(error)
+    else:
+        assert (found.skeleton, len(found)) == (BODY, 3)
+        return
+    assert "hang below" in message or "no length" in message
 
 
 # --- real skeletons

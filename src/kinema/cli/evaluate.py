@@ -30,6 +30,8 @@ class Evaluate:
     def run(self) -> None:
         if not self.corpus:
             raise ValueError("name at least one --corpus to measure on")
+        if self.out is not None and self.out.is_dir():  # now, not after the work is done
+            raise ValueError(f"{self.out} is a folder; name a file in it")
         from rich.console import Console
 
         from kinema.evaluation import benchmark

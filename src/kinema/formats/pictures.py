@@ -59,11 +59,7 @@ def write_strips(
     """
     from PIL import Image
 
-    titles = [caption(motion) for motion in motions] if titles is None else list(titles)
-    if not 1 <= len(motions) <= MAX_MOTIONS:
-        raise ValueError(f"a picture holds 1 to {MAX_MOTIONS} motions, got {len(motions)}")
-    if len(titles) != len(motions):
-        raise ValueError(f"{len(motions)} motions need as many titles, got {len(titles)}")
+    titles = titles_of(motions, titles, MAX_MOTIONS)
     if not 1 <= frames <= MAX_FRAMES:
         raise ValueError(f"a strip has 1 to {MAX_FRAMES} frames, got {frames}")
     rows = [_strip(motion, frames, title) for motion, title in _with_progress(motions, titles)]
@@ -89,6 +85,19 @@ def _with_progress(motions: Sequence[Motion], titles: Sequence[str]) -> Iterable
 def caption(motion: Motion) -> str:
     """What the motion's metadata say that it shows; empty if nothing."""
     return str(motion.metadata.get("text", ""))
+
+
+def titles_of(motions: Sequence[Motion], titles: Sequence[str] | None, most: int) -> list[str]:
+    """The titles of motions that are shown together, their captions if none are given.
+
+    Raises:
+        ValueError: not 1 to `most` motions, or another number of titles.
+    """
+    if not 1 <= len(motions) <= most:
+        raise ValueError(f"a file of this kind shows 1 to {most} motions, got {len(motions)}")
+    if titles is not None and len(titles) != len(motions):
+        raise ValueError(f"{len(motions)} motions need as many titles, got {len(titles)}")
+    return [caption(motion) for motion in motions] if titles is None else list(titles)
 
 
 def floor_height(motion: Motion) -> float:

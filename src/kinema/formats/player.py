@@ -14,7 +14,7 @@ import numpy as np
 
 from kinema.formats.files import atomic_write
 from kinema.formats.mannequin import MATERIALS, Mannequin, build_mannequin
-from kinema.formats.pictures import caption, floor_height, view_direction
+from kinema.formats.pictures import caption, floor_height, titles_of, view_direction
 from kinema.motion import Motion, Skeleton
 from kinema.motion import rotations as rot
 from kinema.motion.kinematics import forward_kinematics
@@ -46,11 +46,7 @@ def write_players(motions: Sequence[Motion], path: str | os.PathLike[str], title
         ValueError: no motions or too many, another number of titles than motions, or too much data for a page.
         OSError: the file cannot be written.
     """
-    titles = [caption(motion) for motion in motions] if titles is None else list(titles)
-    if not 1 <= len(motions) <= MAX_MOTIONS:
-        raise ValueError(f"a player holds 1 to {MAX_MOTIONS} motions, got {len(motions)}")
-    if len(titles) != len(motions):
-        raise ValueError(f"{len(motions)} motions need as many titles, got {len(titles)}")
+    titles = titles_of(motions, titles, MAX_MOTIONS)
     size = sum(motion.rotations.size * 2 + motion.root_position.size * 4 for motion in motions)
     if size > MAX_BYTES:
         raise ValueError(

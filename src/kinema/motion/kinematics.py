@@ -1,4 +1,4 @@
-"""From joint rotations to positions and back: forward kinematics, two-bone inverse kinematics, foot contacts."""
+"""From joint rotations to positions and back: forward kinematics, two-bone inverse kinematics, aiming."""
 
 from __future__ import annotations
 

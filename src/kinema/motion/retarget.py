@@ -28,7 +28,7 @@ _POINTS_TO = {
 _LEG = ("hip", "knee", "ankle")
 _ARM = ("shoulder", "elbow", "wrist")
 
-Y, Z = np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0])
+_Y, _Z = np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0])
 
 
 def retarget(motion: Motion) -> Motion:
@@ -95,10 +95,7 @@ def _direction(skeleton: Skeleton, joints: dict[str, int], name: str) -> np.ndar
         children = [finger for finger in children if "thumb" not in skeleton.names[finger].lower()] or children
         offset = skeleton.offsets[list(children)].mean(0) if children else skeleton.tips[joint]
     else:
-        offset = np.zeros(3)
-        while child != joint and child >= 0:
-            offset = offset + skeleton.offsets[child]
-            child = skeleton.parents[child]
+        offset = skeleton.rest_positions[child] - skeleton.rest_positions[joint]
     length = float(np.linalg.norm(offset))
     return offset / length if length > 1e-4 else None
 
@@ -146,8 +143,8 @@ def _alignment_of_standing_rest(
                 # Soles are flat, whatever the slope of the bone above them; but where legs are spread (CMU: by 20
                 # degrees) they lean sideways with the shin.
                 shin = _direction(skeleton, joints, name.replace(part, "knee"))
-                x, y, _ = rot.rotate(facing, shin) if shin is not None else -Y
-                turn = rot.multiply(rot.from_axis_angle(Z, -np.arctan2(x, -y)), facing)
+                x, y, _ = rot.rotate(facing, shin) if shin is not None else -_Y
+                turn = rot.multiply(rot.from_axis_angle(_Z, -np.arctan2(x, -y)), facing)
                 source, target = rot.rotate(turn, direction) * (1, 0, 1), target * (1, 0, 1)
             else:
                 source = rot.rotate(turn, direction)
@@ -159,31 +156,21 @@ def _alignment_of_standing_rest(
 def _alignment_of_bone_axes(
     skeleton: Skeleton, joints: dict[str, int], world: np.ndarray, positions: np.ndarray
 ) -> dict[str, np.ndarray]:
-    def towards(joint: int, child: int) -> np.ndarray:
-        offset = np.zeros(3)
-        while child != joint:
-            offset, child = offset + skeleton.offsets[child], skeleton.parents[child]
-        return offset
-
+    rest = skeleton.rest_positions
     pelvis, chest = joints["pelvis"], joints.get("spine3", joints["pelvis"])
     collars = [joints.get(f"{side}_collar", joints[f"{side}_shoulder"]) for side in ("left", "right")]
-    spine = joints.get("spine1", chest)
-    align = {
-        "pelvis": _frame(
-            towards(pelvis, joints["left_hip"]) - towards(pelvis, joints["right_hip"]), towards(pelvis, spine)
-        )
-    }
+    across = rest[joints["left_hip"]] - rest[joints["right_hip"]]
+    align = {"pelvis": _frame(across, rest[joints.get("spine1", chest)] - rest[pelvis])}
     if chest != pelvis:
-        align["spine3"] = _frame(
-            towards(chest, collars[0]) - towards(chest, collars[1]),
-            towards(chest, joints["neck"] if "neck" in joints else joints["head"]),
-        )
+        above = joints.get("neck", joints["head"])
+        align["spine3"] = _frame(rest[collars[0]] - rest[collars[1]], rest[above] - rest[chest])
     for ours, name in enumerate(BODY.names):
         if name not in joints or name in align:
             continue
         direction = _direction(skeleton, joints, name)
         if direction is None:  # a leaf without a tip: its bone goes on along its parent's axis
-            direction = _direction(skeleton, joints, BODY.names[BODY.parents[ours]])
+            parent = next(other for other in _ancestors(ours) if other in joints)
+            direction = _direction(skeleton, joints, parent)
             direction = np.array([1.0, 0.0, 0.0]) if direction is None else direction
         target = _body_direction(name)
         along_axis = np.abs(direction).max() > 0.999  # then so are the other two axes of the joint
