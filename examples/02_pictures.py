@@ -25,7 +25,7 @@ PROMPTS = (
 
 def main(path: str) -> None:
     motions = [kinema.generate(text, seconds=seconds, seed=1) for text, seconds in PROMPTS]
-    write_strips([motion for motion in motions if isinstance(motion, kinema.Motion)], path)
+    write_strips(motions, path)
     print(path)
 
 

@@ -9,11 +9,12 @@ motion.save("walk.glb")
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from kinema.conditions.request import Target
     from kinema.formats import load, save
     from kinema.models.registry import Generator
     from kinema.motion import BODY, Motion, Skeleton
@@ -42,28 +43,57 @@ def _generator(model: str) -> Generator:
     return registry.load(model)
 
 
+@overload
 def generate(
     text: str | Sequence[str],
     *,
     seconds: float | Sequence[float] | None = None,
+    targets: Sequence[Target] = (),
+    past: Motion | None = None,
+    seed: int = 0,
     model: str = "fracmogen",
-    **conditions: Any,
+) -> Motion: ...
+
+
+@overload
+def generate(
+    text: str | Sequence[str],
+    *,
+    samples: int,
+    seconds: float | Sequence[float] | None = None,
+    targets: Sequence[Target] = (),
+    past: Motion | None = None,
+    seed: int = 0,
+    model: str = "fracmogen",
+) -> list[Motion]: ...
+
+
+def generate(
+    text: str | Sequence[str],
+    *,
+    samples: int | None = None,
+    seconds: float | Sequence[float] | None = None,
+    targets: Sequence[Target] = (),
+    past: Motion | None = None,
+    seed: int = 0,
+    model: str = "fracmogen",
 ) -> Motion | list[Motion]:
     """A motion on BODY from a sentence, or from several that follow one another.
 
     Args:
         text: what the person does.
+        samples: how many motions; a list of them is returned if it is given.
         seconds: length of the one prompt, or of each; the model's own default if None.
+        targets: what must hold at given times; see `kinema.conditions.request`.
+        past: a motion on BODY that the new one continues.
+        seed: the same seed gives the same motion.
         model: a shipped name, a folder or a Hugging Face repository id; kept in memory for the next call.
-        conditions: the other fields of `kinema.conditions.request.Request`: targets, past, seed, samples.
-
-    Returns:
-        One Motion, or a list of them if `samples` is given.
 
     Raises:
         ValueError: the request or the model is not usable; the sentence says why.
     """
     from kinema.conditions.request import Request
 
-    motions = _generator(model).generate(Request(text, seconds, **conditions))
-    return motions if "samples" in conditions else motions[0]
+    request = Request(text, seconds, tuple(targets), past, seed, 1 if samples is None else samples)
+    motions = _generator(model).generate(request)
+    return motions if samples is not None else motions[0]

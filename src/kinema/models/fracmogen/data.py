@@ -20,7 +20,8 @@ from kinema.features import pose151
 from kinema.models.fracmogen import scales
 from kinema.models.fracmogen.config import COARSEST, TOP, FracMoGenConfig
 from kinema.models.fracmogen.model import MIXING, FracMoGen
-from kinema.models.fracmogen.scales import FEET, POSE, STATE
+from kinema.models.fracmogen.scales import POSE, STATE
+from kinema.models.fracmogen.weights import write_weights
 
 SAMPLED_LEVELS = {3: 0.88, 4: 0.08, 5: 0.04}
 REFINED_PAIRS = {  # (target, source): share of the batches
@@ -271,8 +272,6 @@ class FracMoGenTask:
 
     def export(self, model: nn.Module, folder: Path, report: dict[str, Any]) -> None:
         """Write model.safetensors (float16) and config.json into `folder`."""
-        from kinema.models.fracmogen.pipeline import write_weights
-
         licences = sorted({corpus.licence for corpus in self.corpora})
         sources = sorted({corpus.source for corpus in self.corpora})
         assert isinstance(model, FracMoGen)
@@ -381,6 +380,3 @@ def _floor(rotation: float, position: float) -> np.ndarray:
     floor = np.full(pose151.SIZE, rotation)
     floor[pose151.HEIGHT], floor[pose151.EFFECTOR] = position, position
     return floor
-
-
-assert len(pose151.FEET) == FEET

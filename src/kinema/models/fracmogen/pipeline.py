@@ -9,27 +9,24 @@ step), refine scale by scale, then meet the targets exactly by kinematics.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from kinema.conditions.request import Request, Target
 from kinema.conditions.text import TextEncoder
 from kinema.features import pose151
-from kinema.formats.files import atomic_write
 from kinema.models.fracmogen import scales, targets
-from kinema.models.fracmogen.config import COARSEST, TOP, FracMoGenConfig
+from kinema.models.fracmogen.config import COARSEST, TOP
 from kinema.models.fracmogen.data import corrected, see
 from kinema.models.fracmogen.model import FracMoGen, known_channels
 from kinema.models.fracmogen.scales import Keys
+from kinema.models.fracmogen.weights import read_weights
 from kinema.motion import BODY, Motion
 from kinema.motion.contacts import clean_feet
 
@@ -347,34 +344,3 @@ def _all_but_step(known: Tensor, clean: Tensor) -> Tensor:
     for part in (scales.T_STEP, scales.T_TURN, scales.T_FOOT_STEP):
         result[part] = clean[part]
     return result
-
-
-def write_weights(model: FracMoGen, folder: Path, info: dict[str, Any]) -> None:
-    """Write model.safetensors (weights float16, normalisers float32) and config.json, each whole or not at all."""
-    tensors = {
-        name: value.contiguous() if name in dict(model.named_buffers()) else value.half().contiguous()
-        for name, value in model.state_dict().items()
-    }
-    with atomic_write(folder / "model.safetensors") as path:
-        save_file(tensors, path)
-    content = {"model": "fracmogen", "config": asdict(model.config), **info}
-    with atomic_write(folder / "config.json") as path:
-        path.write_text(json.dumps(content, indent=2) + "\n")
-
-
-def read_weights(folder: str | Path) -> tuple[FracMoGen, dict[str, Any]]:
-    """The model of a folder and the content of its config.json.
-
-    Raises:
-        ValueError: a file is missing, damaged, or of another model.
-    """
-    folder = Path(folder)
-    try:
-        info = json.loads((folder / "config.json").read_text())
-        model = FracMoGen(FracMoGenConfig(**info["config"]))
-        tensors = load_file(folder / "model.safetensors")
-        model.load_state_dict({name: value.float() for name, value in tensors.items()})
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{folder} does not hold the weights of a fracmogen ({reason}); get them again") from None
-    return model, info

@@ -1,0 +1,1 @@
+"""FracMoGen: fractal text-to-motion."""
