@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 
@@ -98,3 +99,11 @@ def test_the_ground_floor_imports_nothing_heavy() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "numpy" in loaded
     assert not {"torch", "scipy", "matplotlib", "transformers", "pyarrow", "accelerate"} & set(loaded)
+
+
+def test_copies_are_equal_and_still_immutable(walk: Motion) -> None:
+    copied = copy.deepcopy(walk.replace(metadata={"text": "walks"}))
+    np.testing.assert_array_equal(copied.rotations, walk.rotations)
+    assert copied.skeleton == walk.skeleton
+    assert copied.metadata == {"text": "walks"}
+    assert not copied.root_position.flags.writeable

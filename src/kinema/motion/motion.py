@@ -72,6 +72,12 @@ class Motion:
         object.__setattr__(self, "fps", float(self.fps))
         object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # a mapping proxy can be neither copied nor sent to another process
+        return Motion, (
+            self.skeleton, self.fps, self.root_position, self.rotations, self.contacts, dict(self.metadata)
+        )  # fmt: skip
+
     def __len__(self) -> int:
         """Number of frames T."""
         return len(self.root_position)
