@@ -23,9 +23,9 @@ class Build:
     """Folders that are searched for .bvh, .amc and .npz files."""
     out: Annotated[Path, arg(aliases=["-o"], metavar="FOLDER")]
     """The corpus to write; one that is there is replaced."""
-    licence: str
-    """The terms of the motions; they are written beside each clip."""
-    source: str
+    licence: str = "not stated"
+    """The terms of the motions; they are written beside each clip, and models trained on them carry them."""
+    source: str = "not stated"
     """Where the motions came from."""
     captions: Annotated[Path | None, arg(metavar="FILE")] = None
     """captions.jsonl for all folders; if not given, the one in each folder."""

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class _Run:
     corpus: Annotated[tuple[Path, ...], arg(metavar="FOLDER [FOLDER ...]")]
     """Corpora that `kinema corpus build` made."""
-    out: Annotated[Path, arg(aliases=["-o"], metavar="FOLDER")]
-    """Folder of the run. The same command on the same folder goes on where it was interrupted."""
+    out: Annotated[Path | None, arg(aliases=["-o"], metavar="FOLDER")] = None
+    """Folder of the run, runs/ and the model's name if not given. The same command on the same folder goes on where it
+    was interrupted."""
     minutes: Annotated[float | None, arg(metavar="FLOAT")] = None
     """Time to train; either this or the steps."""
     steps: Annotated[int | None, arg(metavar="INT")] = None
@@ -38,9 +39,11 @@ class _Run:
             raise ValueError(f"--batch must be at least 1, got {self.batch}")
         from kinema.training import Trainer
 
+        task = self.task()
+        out = self.out or Path("runs") / task.name
         trainer = Trainer(
-            self.task(),
-            self.out,
+            task,
+            out,
             minutes=self.minutes,
             steps=self.steps,
             seed=self.seed,
@@ -48,7 +51,7 @@ class _Run:
         )
         report = trainer.run()
         best = report["best"]
-        print(f"{self.out / 'export'}: {report['steps']} steps, {report['minutes']:.1f} min, best at {best['step']}")
+        print(f"{out / 'export'}: {report['steps']} steps, {report['minutes']:.1f} min, best at {best['step']}")
         print(", ".join(f"{name} {value:.4g}" for name, value in best["validation"].items()))
 
     def task(self) -> Task:
@@ -59,9 +62,9 @@ class _Run:
 class TrainFracMoGen(_Run):
     """Train FracMoGen, the generator of motion from text. Its weights lie in OUT/export, which is a model by itself.
 
-    Example: kinema train fracmogen --corpus corpora/cmu --minutes 60 -o runs/mine
+    Example: kinema train fracmogen --corpus corpora/cmu --minutes 60
 
-    Then: kinema generate "a person walks" --model runs/mine/export
+    Then: kinema generate "a person walks" --model runs/fracmogen/export
     """
 
     batch: int = 96
