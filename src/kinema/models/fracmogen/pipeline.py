@@ -66,7 +66,7 @@ class Sampling:
 
 
 @dataclass
-class _Job:
+class Window:
     """One window of one motion: what to sample it from. Frames count from the window's first key frame."""
 
     text: np.ndarray  # (768,)
@@ -135,7 +135,7 @@ class FracMoGenGenerator:
         prompt, frames = self._windows[self._number]
         text = TextEncoder.load().encode_sided([prompt])[0]
         stride = 2 ** self.sampling.chain[0]
-        jobs = []
+        windows = []
         for sample, past in enumerate(self._past):
             seen = 0
             if past is not None:
@@ -146,11 +146,11 @@ class FracMoGenGenerator:
                 for target in request.targets
                 if self._at <= round(target.time * fps) <= self._at + frames
             )
-            jobs.append(_Job(text, frames + seen, (request.seed, sample, self._number), past, ahead))
+            windows.append(Window(text, frames + seen, (request.seed, sample, self._number), past, ahead))
         motions = []
-        for sample, (job, (curve, stands)) in enumerate(zip(jobs, self._run(jobs), strict=True)):
+        for sample, (window, (curve, stands)) in enumerate(zip(windows, self._run(windows), strict=True)):
             self._past[sample] = curve
-            new = slice(0 if job.past is None else len(job.past.state), None)
+            new = slice(0 if window.past is None else len(window.past.state), None)
             motions.append(self._motion(curve.state[new], stands[new], prompt))
         self._at += frames
         self._number += 1
@@ -180,21 +180,21 @@ class FracMoGenGenerator:
         """
         fps = self.config.fps
         texts = TextEncoder.load().encode_sided([request.prompts[0] for request in requests])
-        jobs = []
+        windows = []
         for request, text in zip(requests, texts, strict=True):
             length = request.seconds[0] if isinstance(request.seconds, tuple) else DEFAULT_SECONDS
             frames = max(round(length * fps), 2)
             if len(request.prompts) > 1 or request.past or request.targets or frames > self.config.max_frames:
                 raise ValueError("generate_many takes requests of one prompt and one window, without past or targets")
-            jobs.append(_Job(text, frames, (request.seed, 0, 0), None, ()))
-        order = sorted(range(len(jobs)), key=lambda k: jobs[k].frames)
+            windows.append(Window(text, frames, (request.seed, 0, 0), None, ()))
+        order = sorted(range(len(windows)), key=lambda k: windows[k].frames)
         motions: dict[int, Motion] = {}
         for start in range(0, len(order), 64):
             chosen = order[start : start + 64]
-            for k, (curve, stands) in zip(chosen, self._run([jobs[k] for k in chosen]), strict=True):
+            for k, (curve, stands) in zip(chosen, self._run([windows[k] for k in chosen]), strict=True):
                 motion = self._motion(curve.state, stands, requests[k].prompts[0])
                 motions[k] = clean_feet(motion) if self.sampling.foot_lock else motion
-        return [motions[k] for k in range(len(jobs))]
+        return [motions[k] for k in range(len(windows))]
 
     def _motion(self, state: np.ndarray, stands: np.ndarray, prompt: str) -> Motion:
         """A state curve (T, 154), and how likely each foot stands (T, 4), as a motion with contacts."""
@@ -217,53 +217,61 @@ class FracMoGenGenerator:
         return motion
 
     @torch.inference_mode()
-    def _run(self, jobs: list[_Job]) -> list[tuple[Keys, np.ndarray]]:
+    def _run(self, windows: list[Window]) -> list[tuple[Keys, np.ndarray]]:
         """Several windows at once: for each its frames as a curve (stride 1) and how likely each foot stands (T, 4)."""
         chain = self.sampling.chain
-        sampled = self._sample(jobs, chain[0])
-        keys = [found for found, _ in sampled]
-        for source, target in itertools.pairwise(chain):
-            keys = self._refine(jobs, keys, target, source)
+        sampled = self._sample(windows, chain[0])
+        keys = self.refine(windows, [found for found, _ in sampled], chain)
         results = []
-        for job, curve, (_, stands) in zip(jobs, keys, sampled, strict=True):
+        for window, curve, (_, stands) in zip(windows, keys, sampled, strict=True):
             state = curve.state
-            if job.past is not None:  # exactly what was
-                state[: len(job.past.state)] = job.past.state
+            if window.past is not None:  # exactly what was
+                state[: len(window.past.state)] = window.past.state
             velocity = scales.velocity_of(state)  # before the end is cut off, so that the last frame's is central
-            at = np.arange(job.frames) / 2 ** chain[0]
+            at = np.arange(window.frames) / 2 ** chain[0]
             contacts = np.stack([np.interp(at, np.arange(len(stands)), row) for row in stands.T], 1)
-            results.append((Keys(state[: job.frames], velocity[: job.frames], 1), contacts))
+            results.append((Keys(state[: window.frames], velocity[: window.frames], 1), contacts))
         return results
 
-    def _sample(self, jobs: list[_Job], level: int) -> list[tuple[Keys, np.ndarray]]:
+    @torch.inference_mode()
+    def refine(self, windows: list[Window], keys: list[Keys], chain: tuple[int, ...]) -> list[Keys]:
+        """Key frames of level `chain[0]` -> the frames of `chain[-1]`, scale by scale."""
+        for source, target in itertools.pairwise(chain):
+            keys = self._refine(windows, keys, target, source)
+        return keys
+
+    def _sample(self, windows: list[Window], level: int) -> list[tuple[Keys, np.ndarray]]:
         """Key frames of `level`, and whether feet stand in them (K, 4), by Euler steps of the flow from noise."""
         stride = 2**level
-        count = np.array([-(-(job.frames - 1) // stride) + 1 for job in jobs])
-        size = (len(jobs), int(count.max()), scales.TOKEN)
+        count = np.array([-(-(window.frames - 1) // stride) + 1 for window in windows])
+        size = (len(windows), int(count.max()), scales.TOKEN)
         x = torch.zeros(size)
         flags = torch.zeros(*size[:2], 2)
         known = torch.zeros(size)
         mean, scale = self.model.token_mean[level], self.model.token_scale[level]
         starts = []
-        for row, job in enumerate(jobs):
-            noise = np.random.default_rng(job.seed).standard_normal((count[row], scales.TOKEN), dtype=np.float32)
+        for row, window in enumerate(windows):
+            noise = np.random.default_rng(window.seed).standard_normal((count[row], scales.TOKEN), dtype=np.float32)
             x[row, : count[row]] = torch.from_numpy(noise)
-            starts.append(np.zeros(3) if job.past is None else job.past.state[0, 151:154])
-            if job.past is not None:
-                token = torch.from_numpy(targets.past_tokens(job.past, stride).astype(np.float32))
+            starts.append(np.zeros(3) if window.past is None else window.past.state[0, 151:154])
+            if window.past is not None:
+                token = torch.from_numpy(targets.past_tokens(window.past, stride).astype(np.float32))
                 # the step from the last known key frame is not known yet
                 known[row, : len(token)] = (token - mean) / scale
                 flags[row, : len(token) - 1, 0] = 1
-        steer = [targets.Steering(job.targets, level, self.config.fps, start, job.past is None) if job.targets else None
-                 for job, start in zip(jobs, starts, strict=True)]  # fmt: skip
+        fps = self.config.fps
+        steer = [
+            targets.Steering(window.targets, level, fps, start, window.past is None) if window.targets else None
+            for window, start in zip(windows, starts, strict=True)
+        ]
         for row, steering in enumerate(steer):
             if steering is not None and steering.path_is_known(count[row]):
                 flags[row, : count[row], 1] = 1
-        text = torch.from_numpy(np.stack([job.text for job in jobs]))
+        text = torch.from_numpy(np.stack([window.text for window in windows]))
         counts = torch.from_numpy(count)
         ahead = torch.arange(size[1])[None, :, None] - flags[..., :1].sum(1, keepdim=True)  # key frames after the past
         rising = (ahead / (TURNOVER * 2**TOP / stride)).clamp(0, 1)
-        continued = torch.tensor([job.past is not None for job in jobs])[:, None, None]
+        continued = torch.tensor([window.past is not None for window in windows])[:, None, None]
         guidance = self.sampling.guidance * torch.where(continued, rising, 1.0)  # (B, K, 1)
         times = np.linspace(0, 1, self.sampling.steps + 1)
         whole = flags[..., :1] > 0.5
@@ -274,8 +282,8 @@ class FracMoGenGenerator:
             x = torch.where(known_channels(flags) & ~whole, trajectory, x)
             clean = self._guided(x, level, float(now), text, counts, flags, guidance)
             clean = torch.where(whole, known, clean)
-            for row, job in enumerate(jobs):
-                if job.past is not None:  # the last known key frame: all but its step
+            for row, window in enumerate(windows):
+                if window.past is not None:  # the last known key frame: all but its step
                     last = int(flags[row, :, 0].sum())
                     clean[row, last] = _all_but_step(known[row, last], clean[row, last])
                 steering = steer[row]
@@ -287,11 +295,11 @@ class FracMoGenGenerator:
             x = x + (clean - x) * float((then - now) / (1 - now))
         raw = (clean * scale + mean).double().numpy()
         result = []
-        for row, (job, start) in enumerate(zip(jobs, starts, strict=True)):
+        for row, (window, start) in enumerate(zip(windows, starts, strict=True)):
             token, steering = raw[row, : count[row]], steer[row]
             keys = scales.keys_of(token, stride, start)
             keys = keys if steering is None else steering.settle(keys)
-            keys = keys if job.past is None else targets.with_past(keys, job.past)
+            keys = keys if window.past is None else targets.with_past(keys, window.past)
             result.append((keys, token[:, scales.T_CONTACT]))
         return result
 
@@ -315,19 +323,19 @@ class FracMoGenGenerator:
         )
         return both[batch:] + guidance * (both[:batch] - both[batch:])
 
-    def _refine(self, jobs: list[_Job], keys: list[Keys], target: int, source: int) -> list[Keys]:
+    def _refine(self, windows: list[Window], keys: list[Keys], target: int, source: int) -> list[Keys]:
         """Key frames of level `source` -> of the finer level `target`."""
         phases = 2 ** (source - target)
         bases = [scales.base(rows, 2**target) for rows in keys]
         longest = max(len(rows.state) for rows in bases)
-        seen = np.zeros((len(jobs), longest, 156), np.float32)
+        seen = np.zeros((len(windows), longest, 156), np.float32)
         for row, curve in enumerate(bases):
             known = np.zeros(len(curve.state))
             known[::phases] = 1
             seen[row, : len(known)] = see(curve, known, phases, self._mean, self._scale)
-        text = torch.from_numpy(np.stack([job.text for job in jobs]))
+        text = torch.from_numpy(np.stack([window.text for window in windows]))
         frames = torch.tensor([len(rows.state) for rows in bases])
-        mixing, yes = torch.zeros(len(jobs)), torch.ones(len(jobs), dtype=torch.bool)
+        mixing, yes = torch.zeros(len(windows)), torch.ones(len(windows), dtype=torch.bool)
         out = self.model.correction(torch.from_numpy(seen), target, source, mixing, text, yes, frames)
         out = (out * self.model.spread[target, source]).double().numpy()
         result = []
