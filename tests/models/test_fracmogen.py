@@ -14,6 +14,7 @@ from kinema.models.fracmogen.config import FracMoGenConfig
 from kinema.models.fracmogen.data import corrected, residual
 from kinema.models.fracmogen.model import FracMoGen
 from kinema.models.fracmogen.pipeline import Sampling
+from kinema.models.fracmogen.targets import joined
 from kinema.motion import Motion
 
 
@@ -105,3 +106,18 @@ def test_known_frames_do_not_count_and_padding_is_not_seen() -> None:
     torch.testing.assert_close(model.clean(x, 3, time, text, yes, count, flags)[:, :7], seen[:, :7])
     short = model.clean(x[:, :7], 3, time, text, yes, count, flags[:, :7])
     torch.testing.assert_close(short, seen[:, :7], atol=1e-5, rtol=1e-4)
+
+
+def test_seams_are_rounded_off_and_the_rest_is_left(walk: Motion) -> None:
+    still = walk.replace(
+        root_position=np.repeat(walk.root_position[-1:], 60, 0), rotations=np.repeat(walk.rotations[-1:], 60, 0)
+    )
+    parts = [part.replace(contacts=np.zeros((len(part), 22), dtype=bool)) for part in (walk, still)]  # stops dead
+    motion = joined(parts, ["walks", "stands"])
+    before = np.concatenate([part.joint_positions() for part in parts])
+    sharp, soft = (np.linalg.norm(np.diff(p, 2, axis=0), axis=-1).mean(1) for p in (before, motion.joint_positions()))
+    seam = slice(len(walk) - 4, len(walk) + 4)
+    assert soft[seam].max() < 0.6 * sharp[seam].max()
+    far = np.abs(np.arange(len(motion)) - len(walk) + 0.5) > 12.5
+    np.testing.assert_allclose(motion.joint_positions()[far], before[far], atol=1e-9)
+    assert motion.metadata["text"] == "walks / stands"

@@ -19,7 +19,8 @@ from kinema.motion.kinematics import forward_kinematics, two_bone_ik
 
 REACH = 0.35  # m: a joint target farther than this from where the joint would be moves the whole figure
 DENSE = 1.0  # s between waypoints up to which they say all of the way
-BLEND = 0.4  # s before and after a target within which the motion is bent to meet it
+BLEND = 0.4  # s before and after a target, or a seam, within which the motion is bent for it
+ROUNDING = 0.1  # s
 
 
 def past_keys(motion: Motion, fps: float) -> Keys:
@@ -60,11 +61,30 @@ def shifted(target: Target, seconds: float) -> Target:
 
 
 def joined(parts: Sequence[Motion], prompts: Sequence[str]) -> Motion:
-    """Pieces of one motion, end to end."""
+    """Pieces of one motion, end to end, rounded off where they meet.
+
+    Place and velocity already agree there, but one prompt ends and another begins within a frame, which no body does:
+    around each seam the motion is averaged over a Gaussian of `ROUNDING` seconds.
+    """
     first = parts[0]
+    if len(parts) == 1:
+        return first
+    root = np.concatenate([part.root_position for part in parts])
+    pose = rot.to_6d(np.concatenate([part.rotations for part in parts])).reshape(len(root), -1)
+    seams = np.cumsum([len(part) for part in parts])[:-1]
+    sigma = ROUNDING * first.fps
+    reach = int(np.ceil(3 * sigma))
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    whole = np.concatenate([root, pose], 1)
+    padded = np.pad(whole, ((reach, reach), (0, 0)), mode="edge")
+    mean = np.stack([np.convolve(column, kernel / kernel.sum(), mode="valid") for column in padded.T], 1)
+    distance = np.abs(np.arange(len(root))[:, None] - seams + 0.5).min(1)
+    bump = 0.5 + 0.5 * np.cos(np.pi * np.clip(distance / (BLEND * first.fps), 0, 1))
+    whole = whole + bump[:, None] * (mean - whole)
+    root, pose = whole[:, :3], whole[:, 3:]
     return first.replace(
-        root_position=np.concatenate([part.root_position for part in parts]),
-        rotations=np.concatenate([part.rotations for part in parts]),
+        root_position=root,
+        rotations=rot.from_6d(pose.reshape(len(root), len(BODY), 6)),
         contacts=np.concatenate([part.contacts for part in parts if part.contacts is not None]),
         metadata={**first.metadata, "text": " / ".join(prompts)},
     )
