@@ -33,7 +33,7 @@ def test_base_is_the_cubic_hermite_curve(count: int, stride: int, seed: int) -> 
 @given(st.floats(0.001, 19.9), st.floats(0, 6.3), st.sampled_from([0.04, 0.06]))
 def test_stretch_inverts_squash(length: float, angle: float, unit: float) -> None:
     vector = length * np.array([np.cos(angle), np.sin(angle)])
-    np.testing.assert_allclose(scales.stretch(scales.squash(vector, unit), unit), vector, rtol=1e-6)
+    np.testing.assert_allclose(scales.stretch(scales.squash(vector, unit), unit), vector, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("stride", [8, 16])
