@@ -50,9 +50,9 @@ class Sampling:
         ValueError: no such chain.
     """
 
-    chain: tuple[int, ...] = (3, 1, 0)
+    chain: tuple[int, ...] = (3, 2, 1, 0)
     steps: int = 8
-    guidance: float = 2.5
+    guidance: float = 3.0
     foot_lock: bool = True
 
     def __post_init__(self) -> None:
