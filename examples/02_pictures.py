@@ -14,17 +14,17 @@ import sys
 import kinema
 from kinema.formats.pictures import write_strips
 
-PROMPTS = (
-    ("a person walks forward happily, swinging the arms", 3.0),
-    ("a person kicks with the right leg", 2.5),
-    ("a tired person bows deeply", 3.0),
-    ("a person waves with the left hand", 3.0),
-    ("a person runs forward and turns left", 3.0),
+PROMPTS = (  # sentence, seconds, seed
+    ("a person walks forward happily, swinging the arms", 3.0, 3),
+    ("a person jumps up", 2.5, 3),
+    ("a tired person bows deeply", 3.0, 1),
+    ("a person waves with the left hand", 3.0, 1),
+    ("a person runs forward and turns left", 3.0, 3),
 )
 
 
 def main(path: str) -> None:
-    motions = [kinema.generate(text, seconds=seconds, seed=1) for text, seconds in PROMPTS]
+    motions = [kinema.generate(text, seconds=seconds, seed=seed) for text, seconds, seed in PROMPTS]
     write_strips(motions, path)
     print(path)
 
