@@ -52,7 +52,7 @@ class Sampling:
 
     chain: tuple[int, ...] = (3, 2, 1, 0)
     steps: int = 8
-    guidance: float = 3.0
+    guidance: float = 3.5
     foot_lock: bool = True
 
     def __post_init__(self) -> None:
