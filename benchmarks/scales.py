@@ -84,7 +84,7 @@ def main(options: Options) -> None:
         row(f"every {seconds:.2f} s, linear", linear, real, stride)
         row(f"every {seconds:.2f} s, Hermite curve", [scales.base(known).state for known in keys], real, stride)
         if level >= 3:
-            for chain in ((level, 0), (level, 1, 0), tuple(range(level, -1, -1))):
+            for chain in ((level, 0), tuple(range(level, -1, -1))):
                 refined = generator.refine(windows, keys, chain)
                 name = "-".join(map(str, chain))
                 row(f"every {seconds:.2f} s, refined {name}", [curve.state for curve in refined], real, stride)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -11,9 +13,9 @@ from scipy.interpolate import CubicHermiteSpline
 
 from kinema.models.fracmogen import scales
 from kinema.models.fracmogen.config import FracMoGenConfig
-from kinema.models.fracmogen.data import corrected, residual
+from kinema.models.fracmogen.data import REFINED_PAIRS, corrected, residual
 from kinema.models.fracmogen.model import FracMoGen
-from kinema.models.fracmogen.pipeline import Sampling
+from kinema.models.fracmogen.pipeline import FracMoGenGenerator, Sampling
 from kinema.models.fracmogen.targets import joined
 from kinema.motion import Motion
 
@@ -121,3 +123,19 @@ def test_seams_are_rounded_off_and_the_rest_is_left(walk: Motion) -> None:
     far = np.abs(np.arange(len(motion)) - len(walk) + 0.5) > 12.5
     np.testing.assert_allclose(motion.joint_positions()[far], before[far], atol=1e-9)
     assert motion.metadata["text"] == "walks / stands"
+
+
+def test_every_chain_is_made_of_trained_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = FracMoGenGenerator(
+        FracMoGen(FracMoGenConfig(width=32, heads=2, sampler_layers=1, refiner_layers=1)), {}
+    )
+    taken: list[tuple[int, int]] = []
+    monkeypatch.setattr(generator, "_refine", lambda windows, keys, target, source: taken.append((target, source)))
+    for top in (3, 4, 5):
+        for between in itertools.chain.from_iterable(itertools.combinations(range(1, top), n) for n in range(top)):
+            taken.clear()
+            generator.refine([], [], (top, *sorted(between, reverse=True), 0))
+            assert set(taken) <= set(REFINED_PAIRS)
+            assert taken[0][1] == top
+            assert taken[-1][0] == 0
+            assert all(after[1] == before[0] for before, after in itertools.pairwise(taken))

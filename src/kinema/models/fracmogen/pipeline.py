@@ -23,7 +23,7 @@ from kinema.conditions.text import TextEncoder
 from kinema.features import pose151
 from kinema.models.fracmogen import scales, targets
 from kinema.models.fracmogen.config import COARSEST, TOP
-from kinema.models.fracmogen.data import corrected, see
+from kinema.models.fracmogen.data import REFINED_PAIRS, corrected, see
 from kinema.models.fracmogen.model import FracMoGen, known_channels
 from kinema.models.fracmogen.scales import Keys
 from kinema.models.fracmogen.weights import read_weights
@@ -237,6 +237,9 @@ class FracMoGenGenerator:
     def refine(self, windows: list[Window], keys: list[Keys], chain: tuple[int, ...]) -> list[Keys]:
         """Key frames of level `chain[0]` -> the frames of `chain[-1]`, scale by scale."""
         for source, target in itertools.pairwise(chain):
+            while (target, source) not in REFINED_PAIRS:  # a leap that was not trained is made by way of the next level
+                keys = self._refine(windows, keys, source - 1, source)
+                source -= 1
             keys = self._refine(windows, keys, target, source)
         return keys
 
