@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -191,13 +192,18 @@ def test_damaged_glb_and_config_are_refused_by_info(refused, place):
     assert "damaged" in refused("info", "model")
 
 
-@pytest.fixture
+@contextmanager
 def full_disk():
-    """No file can grow above 4 kB. (A real full disk differs in the number of the error only.)"""
+    """No file can grow above 4 kB. (A real full disk differs in the number of the error only.)
+
+    No fixture: pytest writes its own output, maybe to a file, before those are taken down.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize(
@@ -210,9 +216,10 @@ def full_disk():
     ],
     ids=lambda arguments: " ".join(arguments[:3]),
 )
-def test_a_write_that_fails_leaves_no_files(arguments, kinema, place, full_disk):
+def test_a_write_that_fails_leaves_no_files(arguments, kinema, place):
     (place / "captions.jsonl").write_text('{"motion": "walk.bvh", "text": "a person walks"}')
-    outcome = kinema(*arguments)
+    with full_disk():
+        outcome = kinema(*arguments)
     assert outcome.status == 2
     assert outcome.err.splitlines()[-1].startswith("kinema: ")
     assert "Traceback" not in outcome.err

@@ -9,6 +9,8 @@ import resource
 import runpy
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -232,29 +234,34 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(tmp_path: Path)
         checkpoints.newest()
 
 
-@pytest.fixture
-def full_disk():
-    """full_disk(True): no file can grow beyond 50 kB; full_disk(False): room is made."""
+@contextmanager
+def full_disk_possible() -> Iterator[Callable[[], None]]:
+    """Gives a function that fills the disk: from its call to the end of the block no file can grow beyond 50 kB.
+
+    No fixture: pytest writes its own output, maybe to a file, before those are taken down.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda full: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000 if full else soft, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_leaves_the_old_file_and_no_half_one(tmp_path: Path, full_disk) -> None:
+def test_a_full_disk_leaves_the_old_file_and_no_half_one(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     write_tensors(path, {"x": torch.ones(10)}, {"step": 1})
-    full_disk(True)
-    with pytest.raises(OSError, match=r"cannot write .*weights\.safetensors"):
+    with full_disk_possible() as fill, pytest.raises(OSError, match=r"cannot write .*weights\.safetensors"):
+        fill()
         write_tensors(path, {"x": torch.ones(100_000)}, {"step": 2})
     assert read_tensors(path)[1] == {"step": 1}
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_run_on_a_full_disk_stops_with_one_clear_error_and_can_go_on(tmp_path: Path, full_disk) -> None:
-    task = TinyTask(on_batch=lambda step: full_disk(True) if step == 300 else None)
-    with pytest.raises(OSError, match=r"training tiny stopped at step \d+: .*; the last checkpoint is of step \d+;"):
+def test_a_run_on_a_full_disk_stops_with_one_clear_error_and_can_go_on(tmp_path: Path) -> None:
+    said = r"training tiny stopped at step \d+: .*; the last checkpoint is of step \d+;"
+    with full_disk_possible() as fill, pytest.raises(OSError, match=said):
+        task = TinyTask(on_batch=lambda step: fill() if step == 300 else None)
         train(task, tmp_path, steps=1000, checkpoint_every=0.05, validate_every=100)
-    full_disk(False)
     step = int(Checkpoints(tmp_path / "checkpoints").paths()[0].stem)
     report = train(TinyTask(), tmp_path, steps=1000, validate_every=100)
     assert step > 0
