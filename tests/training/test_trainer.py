@@ -250,18 +250,20 @@ def full_disk_possible() -> Iterator[Callable[[], None]]:
 def test_a_full_disk_leaves_the_old_file_and_no_half_one(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     write_tensors(path, {"x": torch.ones(10)}, {"step": 1})
-    with full_disk_possible() as fill, pytest.raises(OSError, match=r"cannot write .*weights\.safetensors"):
+    with full_disk_possible() as fill:
         fill()
-        write_tensors(path, {"x": torch.ones(100_000)}, {"step": 2})
+        with pytest.raises(OSError, match=r"cannot write .*weights\.safetensors"):
+            write_tensors(path, {"x": torch.ones(100_000)}, {"step": 2})
     assert read_tensors(path)[1] == {"step": 1}
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_run_on_a_full_disk_stops_with_one_clear_error_and_can_go_on(tmp_path: Path) -> None:
     said = r"training tiny stopped at step \d+: .*; the last checkpoint is of step \d+;"
-    with full_disk_possible() as fill, pytest.raises(OSError, match=said):
+    with full_disk_possible() as fill:
         task = TinyTask(on_batch=lambda step: fill() if step == 300 else None)
-        train(task, tmp_path, steps=1000, checkpoint_every=0.05, validate_every=100)
+        with pytest.raises(OSError, match=said):
+            train(task, tmp_path, steps=1000, checkpoint_every=0.05, validate_every=100)
     step = int(Checkpoints(tmp_path / "checkpoints").paths()[0].stem)
     report = train(TinyTask(), tmp_path, steps=1000, validate_every=100)
     assert step > 0
