@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import Progress, TaskID
+from rich.progress import Progress
 from rich.table import Table
 
 from kinema.conditions.request import Request
@@ -103,11 +103,11 @@ def run(
             real = [_real(opened, item) for item in items]
             common = (judge, opened, items, real, repeat, split)
             runs["real"].append(_judge(*common, None))
-            _advance(progress, task)
+            progress.advance(task)
             runs["retrieval"].append(_judge(*common, retrieval.generate_many))
-            _advance(progress, task)
+            progress.advance(task)
             runs[model].append(_judge(*common, generator.generate_many, 2**TOP))
-            _advance(progress, task)
+            progress.advance(task)
     rows = {
         name: {key: metrics.mean_95([row[key] for row in found]) for key in found[0]} for name, found in runs.items()
     }
@@ -150,10 +150,6 @@ def table(report: dict[str, Any]) -> Table:
     mean, half = report["fid_floor"]
     result.add_row("FID of real halves (floor)", f"{mean:.2f} ± {half:.2f}")
     return result
-
-
-def _advance(progress: Progress, task: TaskID) -> None:
-    progress.advance(task)
 
 
 def _real(corpora: Sequence[Corpus], item: Item) -> Motion:
