@@ -12,23 +12,39 @@ from kinema.motion.motion import Motion
 READERS = {
     ".bvh": ("bvh", "read_bvh"),
     ".amc": ("asf_amc", "read_amc"),
-    ".npz": ("npz", "read_npz"),
+    ".glb": ("gltf_reader", "read_glb"),
+    ".gltf": ("gltf_reader", "read_glb"),
+    ".vrm": ("gltf_reader", "read_glb"),
+    ".fbx": ("fbx", "read_fbx"),
+    ".npz": ("npz", "read_any_npz"),
+    ".npy": ("humanml", "read_humanml"),
+    ".csv": ("mujoco", "read_qpos"),
 }
 WRITERS = {
     ".bvh": ("bvh", "write_bvh"),
     ".glb": ("gltf", "write_glb"),
+    ".fbx": ("fbx", "write_fbx"),
     ".npz": ("npz", "write_npz"),
+    ".smplh.npz": ("smpl", "write_smplh"),
+    ".smplx.npz": ("smpl", "write_smplx"),
+    ".qpos.npz": ("mujoco", "write_qpos"),
+    ".csv": ("mujoco", "write_qpos"),
+    ".npy": ("humanml", "write_humanml"),
+    ".joints.npy": ("humanml", "write_joints"),
     ".png": ("pictures", "write_strip"),
+    ".gif": ("video", "write_gif"),
+    ".mp4": ("video", "write_mp4"),
     ".html": ("player", "write_player"),
 }
 
 
 def load(path: str | os.PathLike[str], **options: Any) -> Motion:
-    """Read a motion from a .bvh, .amc (with the .asf beside it) or .npz file.
+    """Read a motion from a file; docs/formats.md has the conventions of each format.
 
     Args:
         path: the file; the ending says what it is, in small or capital letters.
-        options: handed to the reader: `unit` for .bvh, `asf_path` and `fps` for .amc.
+        options: handed to the reader: `unit` for .bvh, `asf_path` and `fps` for .amc, `fps` for .npy and .csv,
+            `robot` for .csv and .npz with qpos, `animation` for .glb.
 
     Raises:
         ValueError: the ending is unknown or the file is damaged.
@@ -44,14 +60,14 @@ def load(path: str | os.PathLike[str], **options: Any) -> Motion:
 
 
 def save(motion: Motion, path: str | os.PathLike[str], **options: Any) -> None:
-    """Write a motion to a .bvh, .glb, .npz, .png (key-frame strip) or .html (player) file.
+    """Write a motion to a file; docs/formats.md has the conventions of each format.
 
     Folders on the way are made. The file appears whole or not at all.
 
     Args:
         motion: what to write.
         path: the file; the ending says what it becomes.
-        options: handed to the writer of that format.
+        options: handed to the writer of that format: `character` for .glb and .fbx, `robot` for .csv and .qpos.npz.
 
     Raises:
         ValueError: the ending is unknown.
@@ -61,9 +77,16 @@ def save(motion: Motion, path: str | os.PathLike[str], **options: Any) -> None:
     _function(WRITERS, path, "write")(motion, path, **options)
 
 
+def ending(path: str | os.PathLike[str], table: dict[str, tuple[str, str]]) -> str:
+    """The longest ending of a name that the table has, in small letters; else the last one, "" without any."""
+    suffixes = [suffix.lower() for suffix in Path(path).suffixes]
+    double = "".join(suffixes[-2:])
+    return double if double in table else (suffixes or [""])[-1]
+
+
 def _function(table: dict[str, tuple[str, str]], path: Path, verb: str) -> Any:
-    ending = path.suffix.lower()
-    if ending not in table:
-        raise ValueError(f"{path}: cannot {verb} {ending or 'a name without ending'}; known are {' '.join(table)}")
-    module, function = table[ending]
+    found = ending(path, table)
+    if found not in table:
+        raise ValueError(f"{path}: cannot {verb} {found or 'a name without ending'}; known are {' '.join(table)}")
+    module, function = table[found]
     return getattr(import_module(f"{__name__}.{module}"), function)

@@ -15,20 +15,18 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kinema.formats.arrays import read_arrays, read_names
 from kinema.formats.files import atomic_write
 from kinema.motion.motion import Motion
 from kinema.motion.skeleton import Skeleton
 
 FORMAT = "kinema-motion-1"
-MAX_BYTES = 2_000_000_000
 
 _KINDS = {  # the dtype kinds that each array may have
     **{"format": "U", "names": "U", "parents": "iu", "offsets": "f", "tips": "f", "fps": "f"},
@@ -70,6 +68,35 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is none of these")
 
 
+def read_any_npz(path: str | os.PathLike[str], **options: Any) -> Motion:
+    """Read an .npz file by what it holds: Kinema's own arrays, poses of SMPL-H or SMPL-X (AMASS), or MuJoCo's qpos.
+
+    Args:
+        path: the file.
+        options: handed to the reader.
+
+    Raises:
+        ValueError: the file holds none of these, or is damaged.
+        OSError: the file cannot be read.
+    """
+    names = read_names(path)
+    if "format" in names:
+        return read_npz(path, **options)
+    if "trans" in names:
+        from kinema.formats.smpl import read_smpl
+
+        return read_smpl(path, **options)
+    if "qpos" in names:
+        from kinema.formats.mujoco import read_qpos
+
+        return read_qpos(path, **options)
+    found = ", ".join(sorted(names)[:8]) or "nothing"
+    raise ValueError(
+        f"{path}: is not a motion that can be read: it holds {found}; known are Kinema's own files, AMASS files with "
+        "trans and poses, and MuJoCo's with qpos"
+    )
+
+
 def read_npz(path: str | os.PathLike[str]) -> Motion:
     """Read a motion that `write_npz` wrote.
 
@@ -78,13 +105,7 @@ def read_npz(path: str | os.PathLike[str]) -> Motion:
         OSError: the file cannot be read.
     """
     path = Path(path)
-    with open(path, "rb") as file:
-        try:
-            arrays = _read_arrays(path, file)
-        except _Refused as error:
-            raise ValueError(str(error)) from None
-        except Exception as error:  # zipfile and zlib raise almost anything on damaged input
-            raise ValueError(f"{path}: is not a motion file of Kinema, or damaged ({error})") from None
+    arrays = read_arrays(path, _KINDS)
     missing = [name for name in _KINDS if name not in arrays and name != "contacts"]
     if missing or str(arrays["format"]) != FORMAT:
         raise ValueError(f"{path}: is not a motion file of Kinema ({FORMAT}); it may come from another program")
@@ -100,34 +121,3 @@ def read_npz(path: str | os.PathLike[str]) -> Motion:
         return Motion(skeleton, fps, arrays["root_position"], arrays["rotations"], contacts, metadata)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from None
-
-
-class _Refused(Exception):
-    """A sentence for the user about a file that is whole but not wanted."""
-
-
-def _read_arrays(path: Path, file: Any) -> dict[str, np.ndarray]:
-    """The known arrays of an npz, after a look at the sizes that its directory and the array headers claim."""
-    arrays = {}
-    with zipfile.ZipFile(file) as archive:
-        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        if "format" not in members:
-            raise _Refused(f"{path}: is not a motion file of Kinema; an AMASS or HumanML3D file is not read yet")
-        if sum(info.file_size for info in members.values()) > MAX_BYTES:
-            raise _Refused(f"{path}: unpacks to more than {MAX_BYTES / 1e9:.0f} GB, which no motion needs")
-        for name, info in members.items():
-            if name not in _KINDS:
-                continue
-            with archive.open(info) as member:
-                version = np.lib.format.read_magic(member)
-                if version == (1, 0):
-                    shape, _, dtype = np.lib.format.read_array_header_1_0(member)
-                else:
-                    shape, _, dtype = np.lib.format.read_array_header_2_0(member)
-                # before anything is allocated: what the header claims must be there
-                size = math.prod(shape) * dtype.itemsize
-                if dtype.kind not in _KINDS[name] or size > info.file_size:
-                    raise _Refused(f"{path}: array {name} has type {dtype} and shape {shape}, which cannot be")
-            with archive.open(info) as member:
-                arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
-    return arrays

@@ -1,4 +1,4 @@
-"""What moves: joint names, parents and rest offsets; and BODY, the skeleton that models share."""
+"""What moves: joint names, parents and rest offsets; BODY, the skeleton that models share, and BODY with hands."""
 
 from __future__ import annotations
 
@@ -135,3 +135,31 @@ BODY = Skeleton(
     offsets=np.array([offset for _, _, offset in _BODY]),
     tips=np.array([_BODY_TIPS.get(name, (0.0, 0.0, 0.0)) for name, _, _ in _BODY]),
 )
+
+
+# Fingers as SMPL-H orders them: three joints each, from the knuckle on. Phalanges, and the metacarpal of the thumb, have
+# the mean lengths that Buryanov and Kotiuk (2010) measured in adults; tips include the soft part. The palm faces down.
+_LEFT_FINGERS = {  # name: offsets of the three joints and of the tip (m), of the left hand
+    "index": ((0.092, 0.0, 0.024), (0.040, 0.0, 0.0), (0.022, 0.0, 0.0), (0.020, 0.0, 0.0)),
+    "middle": ((0.093, 0.0, 0.003), (0.045, 0.0, 0.0), (0.026, 0.0, 0.0), (0.021, 0.0, 0.0)),
+    "pinky": ((0.078, 0.0, -0.034), (0.033, 0.0, 0.0), (0.018, 0.0, 0.0), (0.020, 0.0, 0.0)),
+    "ring": ((0.086, 0.0, -0.016), (0.041, 0.0, 0.0), (0.026, 0.0, 0.0), (0.021, 0.0, 0.0)),
+    "thumb": ((0.024, -0.010, 0.022), (0.033, -0.006, 0.032), (0.023, -0.003, 0.022), (0.018, -0.002, 0.018)),
+}
+
+
+def _with_hands() -> Skeleton:
+    names, parents = list(BODY.names), list(BODY.parents)
+    offsets, tips = list(BODY.offsets), list(BODY.tips)
+    for side, sign in (("left", 1.0), ("right", -1.0)):
+        for finger, (*chain, tip) in _LEFT_FINGERS.items():
+            for number, offset in enumerate(chain, 1):
+                parents.append(BODY.index(f"{side}_wrist") if number == 1 else len(names) - 1)
+                names.append(f"{side}_{finger}{number}")
+                offsets.append(np.array(offset) * (sign, 1, 1))
+                tips.append(np.array(tip) * (sign, 1, 1) if number == 3 else np.zeros(3))
+    return Skeleton(tuple(names), tuple(parents), np.array(offsets), np.array(tips))
+
+
+BODY_WITH_HANDS = _with_hands()
+"""BODY and 15 joints a hand, in the order of SMPL-H (52 joints)."""
