@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kinema.formats import gltf
+from kinema.formats import gltf_file
 from kinema.models.fracmogen import pipeline
 
 
@@ -66,12 +66,16 @@ def refused(kinema, place):
         (["generate", "x", "--chain", "coarse"], "3-1-0"),
         (["generate", "x", "--steps", "0"], "steps must be"),
         (["generate", "x", "--guidance", "inf"], "guidance"),
-        (["generate", "x", "-o", "x.fbx"], ".glb"),
+        (["generate", "x", "-o", "x.obj"], ".glb"),
         (["generate", "x", "-o", "x"], ".glb"),
         (["generate", "x", "--path", "none.json"], "none.json: no such file"),
         (["generate", "x", "--past", "none.bvh"], "none.bvh"),
         (["convert", "none.bvh", "x.glb"], "none.bvh: there is no such file"),
-        (["convert", ".", "x.glb"], "cannot read"),
+        (["convert", ".", "x.glb"], "--to .glb"),
+        (["convert", ".", "out", "--to", ".obj"], "cannot write .obj"),
+        (["convert", ".", "walk.bvh", "--to", ".glb"], "walk.bvh is a file"),
+        (["convert", ".", "out", "--to", ".glb", "--input-fps", "30"], "--input-fps is for"),
+        (["convert", ".", "out", "--to", ".bvh", "--character", "hero.glb"], "--character is for .glb .fbx"),
         (["convert", "walk.bvh", "walk"], "cannot write"),
         (["convert", "walk.bvh"], "OUT"),
         (["convert", "walk.bvh", "x.glb", "--fps", "0"], "fps"),
@@ -80,9 +84,59 @@ def refused(kinema, place):
         (["convert", "walk.bvh", "x.glb", "--unit", "-1"], "unit"),
         (["convert", "walk.npz", "x.glb", "--unit", "m"], "--unit is for .bvh"),
         (["convert", "walk.bvh", "x.glb", "--sped", "2"], "unrecognized options: --sped"),
+        (["convert", "walk.bvh", "x.glb", "--to", ".glb"], "--to is for folders"),
+        (["convert", "walk.bvh", "x.glb", "--up", "x"], "up must be y or z"),
+        (["convert", "walk.bvh", "x.glb", "--up", "z", "--unit", "0"], "unit"),
+        (["convert", "walk.bvh", "x.glb", "--input-fps", "30"], "walk.bvh: --input-fps is for .amc"),
+        (["convert", "walk.bvh", "x.glb", "--animation", "run"], "--animation is for .glb"),
+        (["convert", "walk.bvh", "x.glb", "--robot", "g1.xml"], "--robot is for .csv"),
+        (["convert", "walk.bvh", "x.glb", "--character", "none.glb"], "none.glb: there is no such file"),
+        (["convert", "walk.bvh", "x.glb", "--character", "walk.bvh"], "walk.bvh"),
+        (["convert", "walk.bvh", "x.npz", "--character", "hero.glb"], "--character is for .glb .fbx"),
+        (["convert", "walk.bvh", "x.csv"], "kinema retarget IN ROBOT.xml x.csv"),
+        (["convert", "walk.bvh", "x.qpos.npz", "--robot", "none.xml"], "none.xml"),
+        (["convert", "walk.bvh", "."], "cannot write"),
         (["convert", "walk.bvh", "walk.bvh/x.glb"], "walk.bvh"),
         (["convert", "walk.bvh", "/proc/x.glb"], "kinema: /proc/x.glb: "),
+        (["retarget", "walk.bvh"], "CHARACTER"),
+        (["retarget", "none.bvh", "body", "x.glb"], "none.bvh: there is no such file"),
+        (["retarget", "walk.bvh", "none.glb", "x.glb"], "none.glb: there is no such file"),
+        (["retarget", "walk.bvh", "nobody", "x.glb"], "nobody"),
+        (["retarget", "walk.bvh", "none.xml", "x.csv"], "none.xml"),
+        (["retarget", "walk.bvh", "body", "x.obj"], "cannot write .obj"),
+        (["retarget", "walk.bvh", "body", "x.csv"], "kinema retarget IN ROBOT.xml x.csv"),
+        (["retarget", "walk.bvh", "body", "x.glb", "--joints", "none.json"], "none.json"),
+        (["retarget", "walk.bvh", "body", "x.glb", "--character-joints", "walk.bvh"], "walk.bvh"),
+        (["edit"], "resample"),
+        (["edit", "polish", "walk.bvh", "-o", "x.bvh"], "polish"),
+        (["edit", "crop", "walk.bvh"], "--out"),
+        (["edit", "crop", "walk.bvh", "-o", "x.obj"], "cannot write .obj"),
+        (["edit", "crop", "none.bvh", "-o", "x.bvh"], "none.bvh"),
+        (["edit", "crop", "walk.bvh", "-o", "x.bvh", "--start", "5"], "cannot crop"),
+        (["edit", "crop", "walk.bvh", "-o", "x.bvh", "--end", "nan"], "finite"),
+        (["edit", "crop", "walk.bvh", "-o", "x.bvh", "--robot", "g1.xml"], "--robot is for"),
+        (["edit", "resample", "walk.bvh", "-o", "x.bvh"], "--fps"),
+        (["edit", "resample", "walk.bvh", "-o", "x.bvh", "--fps", "-1"], "fps"),
+        (["edit", "join", "-o", "x.bvh"], "name the motion files"),
+        (["edit", "join", "walk.bvh", "none.bvh", "-o", "x.bvh"], "none.bvh"),
+        (["edit", "join", "walk.bvh", "walk.bvh", "-o", "x.bvh", "--blend", "-1"], "blend"),
+        (["edit", "loop", "walk.bvh", "-o", "x.bvh", "--blend", "-1"], "blend"),
+        (["edit", "smooth", "walk.bvh", "-o", "x.bvh", "--seconds", "-1"], "seconds"),
+        (["edit", "smooth", "walk.bvh", "-o", "x.bvh", "--seconds", "inf"], "seconds"),
+        (["edit", "path", "walk.bvh", "-o", "x.bvh"], "--points"),
+        (["edit", "path", "walk.bvh", "-o", "x.bvh", "--points", "0", "0"], "at least 2 points"),
+        (["edit", "path", "walk.bvh", "-o", "x.bvh", "--points", "0", "0", "1"], "--points"),
+        (["edit", "path", "walk.bvh", "-o", "x.bvh", "--points", "0", "0", "0", "99"], "twice as long"),
+        (["edit", "path", "walk.bvh", "-o", "x.bvh", "--points", "0", "0", "nan", "1"], "finite"),
+        (["edit", "lock-feet", "walk.bvh", "-o", "x.bvh", "--max-speed", "nan"], "--max-speed"),
+        (["edit", "place", "walk.bvh", "-o", "x.bvh", "--position", "1"], "--position"),
+        (["edit", "place", "walk.bvh", "-o", "x.bvh", "--heading", "inf"], "finite"),
         (["info", "none.npz"], "no such file"),
+        (["info", "none.xml"], "none.xml"),
+        (["info", "walk.bvh", "--input-fps", "30"], "--input-fps is for"),
+        (["generate", "x", "-o", "x.bvh", "--character", "walk.bvh"], "--character is for .glb .fbx"),
+        (["generate", "x", "--character", "none.glb"], "none.glb"),
+        (["generate", "x", "-o", "x.csv"], "kinema retarget IN ROBOT.xml x.csv"),
         (["info", "none.glb"], "no such file"),
         (["info", "none"], "no model 'none'"),
         (["show"], "name a motion file"),
@@ -182,11 +236,54 @@ def test_damaged_weights_are_refused(damage, refused, place, weights):
     assert "mine" in refused("generate", "x", "--model", "mine")
 
 
+@pytest.mark.parametrize("damage", ["empty", "text", "half", "zeros", "other"])
+@pytest.mark.parametrize("ending", [".glb", ".npz", ".smplh.npz", ".npy", ".joints.npy"])
+def test_damaged_files_of_every_format_are_refused(ending, damage, refused, kinema, place):
+    assert kinema("convert", "walk.bvh", f"bad{ending}").status == 0
+    bad = place / f"bad{ending}"
+    whole = bad.read_bytes()
+    other = (place / "walk.bvh").read_bytes()
+    content = {"empty": b"", "text": b"Dear reader,\n" * 99, "half": whole[: len(whole) // 2], "other": other}
+    bad.write_bytes(content.get(damage, bytes(len(whole))))
+    for command in (
+        ["convert", bad.name, "x.bvh"],
+        ["info", bad.name],
+        ["retarget", bad.name, "body", "x.bvh"],
+        ["retarget", "walk.bvh", bad.name, "x.bvh"],
+        ["edit", "ground", bad.name, "-o", "x.bvh"],
+        ["edit", "join", "walk.bvh", bad.name, "-o", "x.bvh"],
+    ):
+        assert bad.name in refused(*command), command
+
+
+def test_a_folder_without_motion_is_refused(refused, place):
+    (place / "empty" / "deep").mkdir(parents=True)
+    (place / "empty" / "deep" / "notes.txt").write_text("nothing")
+    assert "no motion files" in refused("convert", "empty", "out", "--to", ".glb")
+
+
+def test_fbx_without_blender_says_what_to_do(refused, place, monkeypatch):
+    for name in ("KINEMA_BLENDER_PYTHON", "KINEMA_BLENDER", "BLENDER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(place))
+    for name in ("HOME", "XDG_DATA_HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(place))
+    (place / "x.fbx").write_bytes(b"Kaydara FBX Binary  \x00\x1a\x00" + (7400).to_bytes(4, "little") + bytes(100))
+    for command in (
+        ["convert", "walk.bvh", "y.fbx"],
+        ["convert", "x.fbx", "y.bvh"],
+        ["info", "x.fbx"],
+        ["generate", "x", "-o", "y.fbx"],
+        ["retarget", "walk.bvh", "x.fbx", "y.fbx"],
+    ):
+        assert "kinema fbx setup" in refused(*command), command
+
+
 def test_damaged_glb_and_config_are_refused_by_info(refused, place):
     (place / "x.glb").write_bytes(b"glTF" + bytes(40))
-    assert "damaged" in refused("info", "x.glb")
-    (place / "y.glb").write_bytes(b"glTF" + bytes(8) + b"\xff\xff\xff\xffJSON{}")
-    assert "header" in refused("info", "y.glb")
+    assert "version 0" in refused("info", "x.glb")
+    (place / "y.glb").write_bytes(b"glTF\2\0\0\0" + bytes(4) + b"\xff\xff\xff\xffJSON{}")
+    assert "y.glb" in refused("info", "y.glb")
     (place / "model").mkdir()
     (place / "model" / "config.json").write_text("[]")
     assert "damaged" in refused("info", "model")
@@ -204,6 +301,9 @@ def full_disk():
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+WRITTEN = (".glb", ".bvh", ".npz", ".smplh.npz", ".smplx.npz", ".npy", ".joints.npy", ".png", ".html", ".gif", ".mp4")
 
 
 @pytest.mark.parametrize(
@@ -250,7 +350,7 @@ def test_an_interrupted_write_leaves_what_was_there(number, status, kinema, plac
         def pack(*_):  # called when the temporary file is there
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(gltf, "struct", Interrupting)
+    monkeypatch.setattr(gltf_file, "struct", Interrupting)
     if number == signal.SIGINT:
         outcome = kinema("convert", "walk.bvh", "x.glb")
         assert (outcome.status, outcome.err) == (status, "kinema: interrupted\n")

@@ -12,6 +12,7 @@ import pytest
 
 from kinema import load
 from kinema.cli import COMMANDS
+from kinema.formats import READERS, WRITERS
 from kinema.formats.bvh import write_bvh
 from kinema.models.registry import MODELS
 from kinema.motion import BODY, Motion
@@ -39,8 +40,18 @@ def test_the_overview_names_every_command(ask, kinema):
             "generate",
             ["--seconds", "--path", "--past", "--seed", "-n", "--samples", "-o", "--out", "--model", "--chain"],
         ),
-        ("generate", ["--guidance", "--steps", "--no-foot-lock"]),
-        ("convert", ["IN", "OUT", "--fps", "--body", "--unit"]),
+        ("generate", ["--guidance", "--steps", "--no-foot-lock", "--character"]),
+        (
+            "convert",
+            ["IN", "OUT", "--to", "--fps", "--body", "--character", "--unit", "--up", "--input-fps", "--robot"],
+        ),
+        ("retarget", ["IN", "CHARACTER", "OUT", "--joints", "--character-joints", "--no-keep-contacts", "--animation"]),
+        ("edit", ["resample", "crop", "mirror", "join", "loop", "smooth", "lock-feet", "ground", "place", "path"]),
+        ("edit path", ["IN", "--points", "-o"]),
+        ("edit resample", ["IN", "--fps", "-o"]),
+        ("edit crop", ["IN", "--start", "--end", "-o"]),
+        ("edit join", ["IN [IN ...]", "--blend", "-o"]),
+        ("edit place", ["IN", "--position", "--heading", "-o"]),
         ("info", ["FILE|MODEL"]),
         ("show", ["FILE", "-o", "--out"]),
         ("corpus", ["build", "stats"]),
@@ -60,6 +71,11 @@ def test_every_command_has_help(command, options, kinema):
     assert [option for option in options if option not in outcome.out] == []
 
 
+def test_the_help_of_convert_names_every_format(kinema):
+    words = kinema("convert", "--help").out.split()
+    assert {ending for ending in {**READERS, **WRITERS} if ending not in words and f"{ending}." not in words} == set()
+
+
 def test_version(kinema):
     from kinema import __version__
 
@@ -67,11 +83,15 @@ def test_version(kinema):
 
 
 def test_small_commands_do_not_load_what_is_slow(place):
-    slow = "{'torch', 'scipy', 'matplotlib', 'transformers', 'pyarrow', 'PIL', 'accelerate'}"
+    slow = (
+        "{'torch', 'scipy', 'matplotlib', 'transformers', 'pyarrow', 'PIL', 'accelerate', 'mujoco', 'imageio_ffmpeg'}"
+    )
     script = (
         "import sys; from kinema.cli import main\n"
         "main(['--help']); assert not {'tyro', 'rich', 'numpy'} & set(sys.modules)\n"
         "for line in (['convert', 'walk.bvh', 'x.glb'], ['convert', 'x.glb', 'y.bvh'], ['info', 'x.glb'],\n"
+        "             ['retarget', 'walk.bvh', 'x.glb', 'y.glb'], ['edit', 'loop', 'walk.bvh', '-o', 'y.npz'],\n"
+        "             ['joints', 'walk.bvh'], ['edit', '--help'], ['convert', 'walk.bvh', 'y.smplh.npz'],\n"
         "             ['systems'], ['generate', ''], ['generate', 'x', '--path', 'none.json']):\n"
         f"    main(line); assert not {slow} & set(sys.modules), line\n"
     )
@@ -81,7 +101,23 @@ def test_small_commands_do_not_load_what_is_slow(place):
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("ending", [".bvh", ".npz", ".glb", ".png", ".html", ".GLB"])
+@pytest.mark.parametrize(
+    "ending",
+    [
+        ".bvh",
+        ".npz",
+        ".glb",
+        ".png",
+        ".html",
+        ".GLB",
+        ".smplh.npz",
+        ".smplx.npz",
+        ".npy",
+        ".joints.npy",
+        ".gif",
+        ".mp4",
+    ],
+)
 def test_convert_writes_every_format(ending, kinema, place):
     outcome = kinema("convert", "walk.bvh", f"deep/er/walk{ending}")
     assert (outcome.status, outcome.err) == (0, "")
@@ -110,7 +146,13 @@ def test_convert_resamples_retargets_and_takes_a_unit(kinema, place, walk):
 def test_info_tells_what_a_file_holds(kinema, place, walk):
     out = kinema("info", "walk.bvh").out
     height = np.median(np.ptp(walk.joint_positions()[..., 1], axis=1))
-    for fact in ("3.00 s, 90 frames at 30 fps", "22: pelvis", "0.01 m (guessed)", f"{height:.2f} m from"):
+    for fact in (
+        "3.00 s, 90 frames at 30 fps",
+        "pelvis, left_hip",
+        "22 of 22 body joints",
+        "0.01 m (guessed)",
+        f"{height:.2f} m from",
+    ):
         assert fact in out
     walk.replace(metadata={"licence": "CC-BY-4.0", "source": "the studio"}).save(place / "x.glb")
     out = kinema("info", "x.glb").out
@@ -179,6 +221,21 @@ def test_generate_names_the_file_after_the_prompt(kinema, place):
     assert kinema("generate", "A person: walks/../backwards!").out.startswith("out/a-person-walks-backwards.glb\n")
     assert kinema("generate", "歩く").out.startswith("out/motion.glb\n")
     assert (place / "out" / "motion.glb").exists()
+
+
+def test_generate_dresses_the_motion_in_a_character(kinema, place):
+    kinema("convert", "walk.bvh", "hero.glb")
+    outcome = kinema("generate", "x", "--seconds", "1", "-n", "2", "--character", "hero.glb", "-o", "out/x.glb")
+    assert outcome.out.startswith("out/x-1.glb\nout/x-2.glb\n")
+    assert sorted(path.name for path in (place / "out").iterdir()) == ["x-1.glb", "x-2.glb"]
+    assert "motion 2, 0.97 s" in kinema("info", "out/x-1.glb").out  # beside the animation that hero.glb has
+    motion = load(place / "out/x-2.glb")
+    assert (len(motion), motion.skeleton.names) == (30, load(place / "hero.glb").skeleton.names)
+
+
+def test_samples_in_double_endings_are_numbered_before_them(kinema, place):
+    kinema("generate", "x", "--seconds", "1", "-n", "2", "-o", "x.smplh.npz")
+    assert (place / "x-2.smplh.npz").exists()
 
 
 def test_generate_takes_a_timeline_targets_and_a_past(kinema, place):

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kinema.formats import READERS, WRITERS
 from kinema.motion import BODY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,3 +53,14 @@ def test_the_table_of_body_is_body():
         np.testing.assert_allclose([float(value) for value in offset.split()], BODY.offsets[joint])
         if tip.strip() or BODY.tips[joint].any():
             np.testing.assert_allclose([float(value) for value in tip.split()], BODY.tips[joint])
+
+
+def test_the_table_of_formats_is_what_is_read_and_written():
+    rows = re.findall(r"^\| (`\.[^|]+) \| [^|]+ \| ([^|]*) \| ([^|]*) \|", (ROOT / "docs/formats.md").read_text(), re.M)
+    read, written = set(), set()
+    for endings, reads, writes in rows:
+        listed = re.findall(r"`(\.[\w.]+)`", endings)
+        read |= set(listed) if reads.strip() == "yes" else set(re.findall(r"`(\.[\w.]+)`", reads))
+        written |= set(listed) if writes.strip() == "yes" else set(re.findall(r"`(\.[\w.]+)`", writes))
+    assert {ending for ending in read if ending.count(".") == 1} - {".asf"} == set(READERS)
+    assert written == set(WRITERS)

@@ -147,6 +147,17 @@ def test_agrees_with_pybvh(tmp_path, walk):
     np.testing.assert_allclose(walk.joint_positions()[:, order] * 100, theirs.joint_positions(), atol=1e-4)
 
 
+def test_agrees_with_bvhio(tmp_path, walk):
+    bvhio = pytest.importorskip("bvhio")
+    write_bvh(walk, tmp_path / "walk.bvh")
+    root = bvhio.readAsHierarchy(str(tmp_path / "walk.bvh"))
+    ours = read_bvh(tmp_path / "walk.bvh").joint_positions()
+    for frame in (0, 40, len(walk) - 1):
+        root.loadPose(frame)
+        theirs = [list(joint.PositionWorld) for joint, _, _ in root.layout()]
+        np.testing.assert_allclose(ours[frame] * 100, theirs, atol=1e-3)  # it counts in 32 bits
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -161,8 +172,26 @@ def test_agrees_with_pybvh(tmp_path, walk):
         lambda text: text.replace("MOTION", "Motion").replace("Frame Time:", "Frame Time :"),
         lambda text: text + "\n\n  \n",
         lambda text: text.rstrip(),
+        lambda text: (
+            "# made by hand\n" + text.replace("  JOINT Leg", "// a leg\n  JOINT Leg").replace("1 92 4", " # 2\n1 92 4")
+        ),
+        lambda text: text.replace("1 92", "+1 92.0000000000000000000").replace("90 0 0 0", "9e1 -0 .0 0."),
     ],
-    ids=["crlf", "cr", "tabs", "bom", "braces", "wrapped", "joined", "case", "motion", "blank end", "no last newline"],
+    ids=[
+        "crlf",
+        "cr",
+        "tabs",
+        "bom",
+        "braces",
+        "wrapped",
+        "joined",
+        "case",
+        "motion",
+        "blank end",
+        "no last newline",
+        "comments",
+        "numbers",
+    ],
 )
 def test_layout_does_not_matter(write, change):
     plain = read_bvh(write(SMALL))
@@ -291,6 +320,193 @@ def test_motion_that_starts_calmly_in_its_rest_pose_is_kept(tmp_path, walk):
         assert len(read_bvh(tmp_path / f"{name}.bvh")) == len(clip)
 
 
+# --- files as the tools of the field write them
+
+# (joints, what the text goes through, metres per unit, names that come out); the rows are random
+_STYLES = {
+    "MotionBuilder": (
+        [
+            ("BVH:reference", -1, [0.0, 0.0, 0.0], "XYZ zxy"),
+            ("BVH:Hips", 0, [0.0, 97.2, 0.0], "XYZ zxy"),
+            ("BVH:Spine", 1, [0.0, 55.0, 0.0], "XYZ zxy"),
+            ("BVH:Head", 2, [0.0, 20.0, 2.0], "XYZ zxy"),
+            ("BVH:LeftUpLeg", 1, [9.0, -90.0, 0.0], "XYZ zxy"),
+        ],
+        lambda text: text.replace("\n", "\r\n").replace("OFFSET ", "\tOFFSET\t").replace(" zrot", "\tzrot"),
+        0.01,
+        ["BVH:Hips", "BVH:Spine", "BVH:Head", "BVH:LeftUpLeg"],
+    ),
+    "3ds Max": (
+        [
+            ("Hips", -1, [0.0, 0.0, 0.0], "XYZ yxz"),
+            ("LHipJoint", 0, [0.0, 0.0, 0.0], "yxz"),
+            ("LeftUpLeg", 1, [1.6, -1.5, 0.6], "yxz"),
+            ("LeftFoot", 2, [2.7, -17.0, 0.0], "yxz"),
+            ("Head", 0, [0.0, 11.0, 0.0], "yxz"),
+        ],
+        lambda text: text.replace(" \n", "\n"),
+        0.0254 / 0.45,
+        ["Hips", "LHipJoint", "LeftUpLeg", "LeftFoot", "Head"],
+    ),
+    "Daz": (
+        [
+            ("hip", -1, [0.0, 39.0, 0.6], "XYZ yzx"),
+            ("abdomen", 0, [0.0, 1.2, -0.5], "xzy"),
+            ("head", 1, [0.0, 22.0, 0.3], "zxy"),
+            ("rThigh", 0, [-3.0, -38.0, 0.2], "yzx"),
+        ],
+        lambda text: text.replace("\n", " \n"),
+        0.0254,
+        ["hip", "abdomen", "head", "rThigh"],
+    ),
+    "Bandai-Namco": (
+        [
+            ("joint_Root", -1, [0.0, 0.0, 0.0], "XYZ xyz"),
+            ("Hips", 0, [0.0, 93.9, -3.1], "XYZ xyz"),
+            ("Spine", 1, [11.0, 0.0, 0.0], "XYZ xyz"),
+            ("Head", 2, [60.0, 0.0, 0.0], "XYZ xyz"),
+            ("LeftUpLeg", 1, [-88.0, 8.0, 0.0], "XYZ xyz"),
+        ],
+        lambda text: text.replace("\n}", "\n\n}"),
+        0.01,
+        ["Hips", "Spine", "Head", "LeftUpLeg"],
+    ),
+    "Mixamo": (
+        [
+            ("mixamorig:Hips", -1, [0.0, 1.02, 0.0], "XYZ zyx"),
+            ("mixamorig:Spine", 0, [0.0, 0.5, 0.0], "zyx"),
+            ("mixamorig:Head", 1, [0.0, 0.2, 0.0], "zyx"),
+            ("mixamorig:LeftUpLeg", 0, [0.09, -0.95, 0.0], "zyx"),
+        ],
+        lambda text: text.replace("OFFSET 0 10 0", "OFFSET 0 .1 0").replace("\nROOT", "\n\nROOT").rstrip(),
+        1.0,
+        ["mixamorig:Hips", "mixamorig:Spine", "mixamorig:Head", "mixamorig:LeftUpLeg"],
+    ),
+    "Rokoko": (
+        [
+            ("Hips", -1, [0.0, 0.0, 0.0], "XYZ yxz"),
+            ("Spine", 0, [0.0, 50.0, 0.0], "yxz"),
+            ("Head", 1, [0.0, 30.0, 0.0], "yxz"),
+            ("LeftThigh", 0, [8.7, -92.0, 0.0], "yxz"),
+        ],
+        lambda text: text.replace("End Site", "End Site\t"),
+        0.01,
+        ["Hips", "Spine", "Head", "LeftThigh"],
+    ),
+    "LAFAN1": (
+        [
+            ("Hips", -1, [198.9, 88.9, 435.6], "XYZ zyx"),
+            ("LeftUpLeg", 0, [0.1, 1.4, 10.3], "zyx"),
+            ("LeftLeg", 1, [43.5, 0.0, 0.0], "zyx"),
+            ("LeftFoot", 2, [42.4, 0.0, 0.0], "zyx"),
+            ("Head", 0, [60.0, -2.1, 0.0], "zyx"),
+        ],
+        lambda text: text.replace("OFFSET 0 10 0", "OFFSET 0.0 0.0 0.0").replace(" 0\n", " 0.000000 \n"),
+        0.01,
+        ["Hips", "LeftUpLeg", "LeftLeg", "LeftFoot", "Head"],
+    ),
+}
+
+
+@pytest.mark.parametrize("style", _STYLES)
+def test_files_as_the_tools_write_them(write, style):
+    joints, layout, unit, names = _STYLES[style]
+    rng = np.random.default_rng(4)
+    parts = []
+    for index, (_, _, offset, channels) in enumerate(joints):
+        if "XYZ" in channels:  # only the root and what it carries move against their parents
+            parts.append(np.array(offset) + rng.normal(0, 0.1 / unit if index < 2 else 0, (30, 3)))
+        parts.append(rng.uniform(-170, 170, (30, 3)))
+    rows = np.concatenate(parts, 1)
+    motion = read_bvh(write(layout(bvh_text(joints, rows, "0.0333"))))
+    assert (motion.fps, motion.metadata["unit"], list(motion.skeleton.names)) == (30, unit, names)
+    assert not {"up", "lost_translation", "dropped_frames"} & set(motion.metadata)
+    for frame, row in enumerate(rows):
+        expected = slow_positions(joints, row)
+        positions = motion.joint_positions()[frame] / unit
+        np.testing.assert_allclose(positions, [expected[name] for name in names], atol=1e-5)
+
+
+# --- the vertical axis
+
+
+def in_z_up(motion: Motion) -> Motion:
+    """The same motion in the coordinates of a world with Z up, facing -Y in its rest pose, as Blender's."""
+
+    def turned(vectors: np.ndarray) -> np.ndarray:
+        return np.stack([vectors[..., 0], -vectors[..., 2], vectors[..., 1]], -1)
+
+    body, quats = motion.skeleton, np.array(motion.rotations)
+    quats[..., 1:] = turned(quats[..., 1:])
+    skeleton = Skeleton(body.names, body.parents, turned(body.offsets), turned(body.tips))
+    return motion.replace(skeleton=skeleton, root_position=turned(motion.root_position), rotations=quats)
+
+
+def lying(motion: Motion, axis: int) -> Motion:
+    """The motion thrown onto its back (0) or its side (2), 15 cm above the ground, around the origin."""
+    turn = rot.from_axis_angle(np.eye(3)[axis], np.array(-np.pi / 2))
+    quats, root = np.array(motion.rotations), rot.rotate(turn, motion.root_position)
+    quats[:, 0] = rot.multiply(turn, quats[:, 0])
+    root += (0, 0.15, 0) - root.mean(0)
+    return motion.replace(rotations=quats, root_position=root)
+
+
+def same_place(motion: Motion, expected: Motion) -> None:
+    order = [motion.skeleton.index(name) for name in expected.skeleton.names]
+    np.testing.assert_allclose(motion.joint_positions()[:, order], expected.joint_positions(), atol=1e-5)
+    np.testing.assert_allclose(motion.skeleton.rest_positions[order], expected.skeleton.rest_positions, atol=1e-6)
+
+
+@pytest.mark.parametrize("change", ["walks", "on the back", "on the side", "elsewhere"])
+def test_a_file_with_z_up_is_turned(tmp_path, walk, change):
+    motion = {
+        "walks": walk,
+        "on the back": lying(walk, 0),
+        "on the side": lying(walk, 2),
+        "elsewhere": walk.replace(root_position=walk.root_position + (5, 0, -9)),
+    }[change]
+    write_bvh(in_z_up(motion), tmp_path / "x.bvh")
+    back = read_bvh(tmp_path / "x.bvh")
+    assert back.metadata["up"] == "Z (guessed)"
+    same_place(back, motion)
+    assert "up" not in read_bvh(tmp_path / "x.bvh", up="y").metadata
+    same_place(read_bvh(tmp_path / "x.bvh", up="y"), in_z_up(motion))
+    with pytest.raises(ValueError, match="up must be y or z"):
+        read_bvh(tmp_path / "x.bvh", up="x")
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+def test_a_lying_person_is_left_lying(tmp_path, walk, axis):
+    write_bvh(lying(walk, axis), tmp_path / "x.bvh")
+    back = read_bvh(tmp_path / "x.bvh")
+    assert "up" not in back.metadata
+    same_place(back, lying(walk, axis))
+
+
+def test_a_rest_pose_along_z_that_the_root_puts_upright_has_y_up(tmp_path, walk):
+    flat = in_z_up(walk)
+    turn = rot.from_axis_angle(np.array([1.0, 0, 0]), np.array(-np.pi / 2))
+    quats = np.array(flat.rotations)
+    quats[:, 0] = rot.multiply(turn, quats[:, 0])
+    upright = flat.replace(rotations=quats, root_position=walk.root_position)
+    write_bvh(upright, tmp_path / "x.bvh")
+    back = read_bvh(tmp_path / "x.bvh")
+    assert "up" not in back.metadata
+    same_place(back, upright)
+
+
+def test_z_up_with_a_rest_pose_that_has_y_up_is_an_option(tmp_path, walk):
+    turn = rot.from_axis_angle(np.array([1.0, 0, 0]), np.array(np.pi / 2))
+    quats = np.array(walk.rotations)
+    quats[:, 0] = rot.multiply(turn, quats[:, 0])
+    tipped = walk.replace(rotations=quats, root_position=rot.rotate(turn, walk.root_position))
+    write_bvh(tipped, tmp_path / "x.bvh")
+    assert "up" not in read_bvh(tmp_path / "x.bvh").metadata
+    back = read_bvh(tmp_path / "x.bvh", up="z")
+    assert back.metadata["up"] == "Z"
+    same_place(back, walk)
+
+
 # --- round trip
 
 
@@ -401,6 +617,19 @@ def test_damage_is_named_in_one_sentence(write, old, new, words):
         read_bvh(write(SMALL.replace(old, new, 1)))
     assert "clip.bvh" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
+def test_other_encodings_are_refused_in_one_sentence(write, encoding):
+    with pytest.raises(ValueError, match=r"clip\.bvh: is not plain text, perhaps UTF-16; save it as UTF-8$"):
+        read_bvh(write(SMALL.encode(encoding)))
+
+
+def test_lengths_that_no_reader_takes_are_not_written(tmp_path, walk):
+    far = walk.replace(root_position=walk.root_position + (1e8, 0, 0))
+    with pytest.raises(ValueError, match=r"x\.bvh: lengths beyond"):
+        write_bvh(far, tmp_path / "x.bvh")
+    assert not list(tmp_path.iterdir())
 
 
 def test_too_many_joints_or_too_deep(write):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from kinema.formats import load, save
+from kinema.formats import READERS, WRITERS, ending, load, save
 
 
 @pytest.mark.parametrize("name", ["x.bvh", "x.npz", "X.BVH", "deep/er/x.npz"])
@@ -32,13 +33,38 @@ def test_options_reach_the_reader(tmp_path, walk):
 
 
 def test_unknown_endings_name_the_known_ones(tmp_path, walk):
-    (tmp_path / "x.fbx").write_bytes(b"")
-    for name in ("x.fbx", "x", "x.glb"):
-        with pytest.raises(ValueError, match=r"cannot read .*\.bvh \.amc \.npz"):
+    (tmp_path / "x.obj").write_bytes(b"")
+    for name in ("x.obj", "x", "x.png"):
+        with pytest.raises(ValueError, match=r"cannot read .*\.bvh \.amc \.glb .*\.csv$"):
             load(tmp_path / name)
-    with pytest.raises(ValueError, match=r"cannot write \.fbx; known are \.bvh \.glb \.npz \.png \.html"):
-        save(walk, tmp_path / "y.fbx")
-    assert not (tmp_path / "y.fbx").exists()
+    with pytest.raises(ValueError, match=r"cannot write \.obj; known are \.bvh \.glb .*\.html$"):
+        save(walk, tmp_path / "y.obj")
+    assert not (tmp_path / "y.obj").exists()
+
+
+@pytest.mark.parametrize(
+    "name, of_readers, of_writers",
+    [
+        ("walk.bvh", ".bvh", ".bvh"),
+        ("WALK.BVH", ".bvh", ".bvh"),
+        ("take.2.fast.glb", ".glb", ".glb"),
+        ("a.b/walk", "", ""),
+        ("x.smplh.npz", ".npz", ".smplh.npz"),
+        ("x.Qpos.NPZ", ".npz", ".qpos.npz"),
+        ("x.joints.npy", ".npy", ".joints.npy"),
+        ("x.new.npz", ".npz", ".npz"),
+        ("x.npz.joints.npy", ".npy", ".joints.npy"),
+        (".bvh", "", ""),
+    ],
+)
+def test_the_longest_known_ending_counts(name, of_readers, of_writers):
+    assert (ending(name, READERS), ending(name, WRITERS)) == (of_readers, of_writers)
+
+
+@pytest.mark.parametrize("table", [READERS, WRITERS], ids=["readers", "writers"])
+def test_every_ending_has_its_function(table):
+    for module, function in table.values():
+        assert callable(getattr(importlib.import_module(f"kinema.formats.{module}"), function))
 
 
 @pytest.mark.parametrize("ending", [".bvh", ".npz", ".glb", ".png", ".html"])
@@ -61,9 +87,12 @@ def test_missing_files_and_folders(tmp_path):
         load(tmp_path / "folder.bvh")
 
 
-def test_reading_needs_none_of_the_heavy_libraries():
+def test_formats_need_none_of_the_heavy_libraries():
     code = (
-        "import sys, kinema.formats.bvh, kinema.formats.asf_amc, kinema.formats.npz;"
-        "print([m for m in ('torch', 'scipy', 'matplotlib', 'transformers', 'PIL') if m in sys.modules])"
+        "import sys, importlib, kinema.formats as formats;"
+        "[importlib.import_module(f'kinema.formats.{module}') for module, _ in formats.READERS.values()];"
+        "[importlib.import_module(f'kinema.formats.{module}') for module, _ in formats.WRITERS.values()];"
+        "heavy = ('torch', 'scipy', 'matplotlib', 'transformers', 'PIL', 'mujoco', 'imageio_ffmpeg', 'rich');"
+        "print([name for name in heavy if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

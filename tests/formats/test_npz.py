@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kinema.formats.npz import read_npz, write_npz
+from kinema.formats.npz import read_any_npz, read_npz, write_npz
 from kinema.motion import Motion
 
 
@@ -117,11 +117,32 @@ def test_a_zip_bomb_is_refused_unopened(tmp_path, motion):
 
 def test_files_of_other_programs(tmp_path):
     np.savez(tmp_path / "amass.npz", poses=np.zeros((3, 156)), trans=np.zeros((3, 3)))
+    with pytest.raises(ValueError, match="not a motion file of Kinema"):
+        read_npz(tmp_path / "amass.npz")
+    np.savez(tmp_path / "other.npz", weights=np.zeros(3), bias=np.zeros(3))
+    with pytest.raises(ValueError, match="it holds bias, weights; known are"):
+        read_any_npz(tmp_path / "other.npz")
+    np.savez(tmp_path / "nothing.npz")
+    with pytest.raises(ValueError, match="it holds nothing"):
+        read_any_npz(tmp_path / "nothing.npz")
     (tmp_path / "text.npz").write_text(json.dumps({}))
     (tmp_path / "empty.npz").write_bytes(b"")
-    for path in tmp_path.iterdir():
-        with pytest.raises(ValueError, match="not a motion file of Kinema"):
-            read_npz(path)
+    for name in ("text", "empty"):
+        for read in (read_npz, read_any_npz):
+            with pytest.raises(ValueError, match=rf"{name}\.npz: is .*damaged"):
+                read(tmp_path / f"{name}.npz")
+
+
+def test_an_npz_is_read_by_what_it_holds(tmp_path, motion, monkeypatch):
+    smpl, mujoco = pytest.importorskip("kinema.formats.smpl"), pytest.importorskip("kinema.formats.mujoco")
+    monkeypatch.setattr(smpl, "read_smpl", lambda path: "SMPL")
+    monkeypatch.setattr(mujoco, "read_qpos", lambda path, robot: f"qpos of {robot}")
+    write_npz(motion, tmp_path / "x.npz")
+    assert len(read_any_npz(tmp_path / "x.npz")) == len(motion)
+    np.savez(tmp_path / "x.npz", poses=np.zeros((3, 156)), trans=np.zeros((3, 3)))
+    assert read_any_npz(tmp_path / "x.npz") == "SMPL"
+    np.savez(tmp_path / "x.npz", qpos=np.zeros((3, 36)))
+    assert read_any_npz(tmp_path / "x.npz", robot="g1.xml") == "qpos of g1.xml"
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -137,7 +158,7 @@ def test_mutated_bytes_give_a_motion_or_a_value_error(tmp_path, motion, data):
         content[at : at + data.draw(st.integers(0, 8))] = data.draw(st.binary(max_size=8))
     path.write_bytes(bytes(content))
     try:
-        read_npz(path)
+        read_any_npz(path)
     except ValueError as error:
         message = str(error)
     else:

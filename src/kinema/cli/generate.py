@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from kinema.formats import WRITERS, load, save
+from kinema.cli.files import check_target, write
+from kinema.formats import WRITERS, ending, load
 
 if TYPE_CHECKING:
     from kinema.models.registry import Generator
@@ -38,7 +39,9 @@ class Generate:
     samples: Annotated[int, arg(aliases=["-n"])] = 1
     """How many motions; their files are numbered."""
     out: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE")] = None
-    """File to write; the ending decides: .glb .bvh .npz .png .html. If not given, a .glb in out/."""
+    """File to write; the ending decides, such as .glb .bvh .fbx .npz .mp4 .html. If not given, a .glb in out/."""
+    character: Annotated[Path | None, arg(metavar="FILE")] = None
+    """A skinned character (.glb, .vrm, .fbx) that wears the motion in a .glb or .fbx."""
     model: str = "fracmogen"
     """A shipped name, a folder, or a Hugging Face repository id; `kinema info` lists those that are here."""
     chain: Annotated[str | None, arg(metavar="SCALES")] = None
@@ -90,7 +93,7 @@ class Generate:
             taken = time.perf_counter() - began
         each = f" each, {len(motions)} of them" if len(motions) > 1 else ""
         for motion, file in zip(motions, files, strict=True):
-            save(motion, file)
+            write(motion, file, self.character)
             print(file)
         print(f"{motions[0].seconds:.1f} s of motion{each}, made in {taken:.2f} s")
 
@@ -99,14 +102,12 @@ class Generate:
         if out is None:
             name = re.sub(r"[^a-z0-9]+", "-", self.prompts[0].lower())[:40].strip("-")
             out = Path("out") / f"{name or 'motion'}.glb"
-        # now, not after the work is done
-        if out.suffix.lower() not in WRITERS:
-            raise ValueError(f"{out}: the ending says what is written, one of {' '.join(WRITERS)}")
-        if out.is_dir():
-            raise ValueError(f"{out} is a folder; name a file in it")
+        check_target(out, self.character)  # now, not after the work is done
         if self.samples == 1:
             return [out]
-        return [out.with_name(f"{out.stem}-{number}{out.suffix}") for number in range(1, self.samples + 1)]
+        kind = ending(out, WRITERS)
+        stem = out.name[: -len(kind)]
+        return [out.with_name(f"{stem}-{number}{out.name[-len(kind) :]}") for number in range(1, self.samples + 1)]
 
     def _load(self) -> Generator:
         import torch

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from kinema.formats import load
+from kinema.cli.files import Options, Reading
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,12 @@ class Show:
     """
 
     files: Positional[Annotated[tuple[Path, ...], arg(metavar="FILE [FILE ...]")]]
-    """Motion files (.bvh, .amc, .npz)."""
+    """Motion files of any format that is read."""
     out: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE")] = None
     """.html for a page, .png for a picture; a page in out/ if not given."""
     frames: int = 8
     """Poses in a strip of the picture."""
+    reading: Options = field(default_factory=Reading)
 
     def run(self) -> None:
         if not self.files:
@@ -31,7 +32,8 @@ class Show:
         out = self.out or Path("out") / f"{self.files[0].stem}.html"
         if out.suffix.lower() not in (".html", ".png"):
             raise ValueError(f"{out}: show writes .html or .png; for other endings use `kinema convert`")
-        motions = [load(file) for file in self.files]
+        self.reading.check(self.files)
+        motions = [self.reading.read(file) for file in self.files]
         names = [
             str(motion.metadata.get("text") or file.name) for motion, file in zip(motions, self.files, strict=True)
         ]

@@ -406,7 +406,7 @@ def _prepare(path: Path) -> _Ready | tuple[str, str]:
     if motion.seconds < SHORTEST:
         return "too short", f"{motion.seconds:.2f} s"
     try:
-        motion = ground(retarget(resample(motion, FPS)))
+        motion = ground(retarget(resample(motion, FPS), keep_contacts=False))
     except ValueError as error:
         return "joints cannot be named", str(error)
     # what is judged is what is stored

@@ -64,7 +64,7 @@ def read_arrays(path: str | os.PathLike[str], kinds: Mapping[str, str]) -> dict[
         except _Refused as error:
             raise ValueError(str(error)) from None
         except Exception as error:  # zipfile and zlib raise almost anything on damaged input
-            raise ValueError(f"{path}: is damaged ({error})") from None
+            raise ValueError(f"{path}: is damaged ({' '.join(str(error).split())[:200]})") from None
 
 
 def read_array(path: str | os.PathLike[str], kinds: str) -> np.ndarray:

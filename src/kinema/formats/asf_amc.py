@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import re
+from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
@@ -23,6 +25,7 @@ MAX_AMC_BYTES = 50_000_000
 MAX_ASF_BYTES = 4_000_000
 MAX_ROTATIONS = 20_000_000  # frames times joints
 MAX_MAGNITUDE = 1e9
+MAX_LINE = 20_000  # characters
 INCH = 0.0254
 
 # subjects of the CMU database that were captured at 60 instead of 120 frames per second, as far as all their trials are
@@ -112,6 +115,7 @@ def read_amc(
         metadata["fps_from"] = "guess"
     if lost:
         metadata["lost_translation"] = ", ".join(lost)
+    quats.flags.writeable = False  # so that the motion need not copy it
     try:
         return Motion(Skeleton(tuple(joints), tuple(parents), offsets, ends * leaves), fps, root, quats, None, metadata)
     except ValueError as error:
@@ -134,11 +138,15 @@ def _fail(path: Path, line: int, message: str) -> NoReturn:
     raise ValueError(f"{path}, line {line}: {message}")
 
 
-def _lines(path: Path, limit: int) -> list[str]:
+def _lines(path: Path, limit: int) -> Iterator[str]:
     size = path.stat().st_size
     if size > limit:
         raise ValueError(f"{path}: {size / 1e6:.0f} MB is more than the {limit / 1e6:.0f} MB that are read; cut it")
-    return path.read_text(encoding="utf-8-sig", errors="replace").split("\n")
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        for line, text in enumerate(file, 1):
+            if len(text) > MAX_LINE:
+                _fail(path, line, f"{len(text)} characters in one line; the file is damaged")
+            yield text
 
 
 def _numbers(path: Path, line: int, words: list[str], count: int) -> list[float]:
@@ -250,8 +258,8 @@ def _in_depth_first_order(path: Path, skeleton: _Bones) -> tuple[list[str], list
 def _read_frames(path: Path, asf_path: Path, skeleton: _Bones) -> tuple[dict[str, np.ndarray], bool]:
     """The numbers (T, degrees of freedom) of every bone that the AMC file moves, and whether its angles are degrees."""
     width = {name: len(bone.dof) for name, bone in skeleton.bones.items()}
-    rows: dict[str, list[list[str]]] = {}
-    lines: dict[str, list[int]] = {}
+    numbers: dict[str, array[float]] = {}
+    lines: dict[str, array[int]] = {}
     frames, degrees = 0, skeleton.degrees
     for line, text in enumerate(_lines(path, MAX_AMC_BYTES), 1):
         words = text.split()
@@ -272,22 +280,24 @@ def _read_frames(path: Path, asf_path: Path, skeleton: _Bones) -> tuple[dict[str
         elif len(words) - 1 != width[name]:
             _fail(path, line, f"bone {name} needs {width[name]} numbers, found {len(words) - 1}; the file is damaged")
         else:
-            of_bone = rows.setdefault(name, [])
-            of_bone.append(words[1:])
-            lines.setdefault(name, []).append(line)
+            of_bone = lines.setdefault(name, array("L"))
+            of_bone.append(line)
             if len(of_bone) != frames:
                 _fail(path, line, f"bone {name} is missing in a frame or there twice; the file is damaged")
-    if "root" not in rows:
+            try:
+                numbers.setdefault(name, array("d")).extend(map(float, words[1:]))
+            except ValueError:
+                _numbers(path, line, words[1:], width[name])
+    if "root" not in lines:
         raise ValueError(f"{path}: has no frames with a root, so it is not an AMC file")
     columns = {}
-    for name, of_bone in rows.items():
+    for name, of_bone in lines.items():
         if len(of_bone) != frames:
-            _fail(path, lines[name][-1], f"bone {name} is missing after this frame; the file is cut off")
-        try:
-            columns[name] = np.array(of_bone, dtype=np.float64)
-        except ValueError:
-            columns[name] = np.array([np.nan])
-        if not (np.abs(columns[name]) < MAX_MAGNITUDE).all():
-            for line, words in zip(lines[name], of_bone, strict=True):
-                _numbers(path, line, words, len(words))
+            _fail(path, of_bone[-1], f"bone {name} is missing after this frame; the file is cut off")
+        columns[name] = np.array(numbers.pop(name)).reshape(frames, width[name])
+        usable = np.abs(columns[name]) < MAX_MAGNITUDE
+        if not usable.all():
+            frame, column = np.argwhere(~usable)[0]
+            value = columns[name][frame, column]
+            _fail(path, of_bone[frame], f"{value:g} is not a usable number; the file is damaged")
     return columns, degrees

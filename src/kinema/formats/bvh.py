@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +17,11 @@ from typing import NoReturn
 
 import numpy as np
 
+from kinema.formats.decimals import fast_parser, format_rows, parse_numbers
 from kinema.formats.files import atomic_write
 from kinema.motion import rotations as rot
+from kinema.motion.joint_names import match_joints
+from kinema.motion.kinematics import forward_kinematics
 from kinema.motion.motion import MAX_FRAMES, Motion
 from kinema.motion.skeleton import MAX_JOINTS, Skeleton
 
@@ -30,6 +32,7 @@ MAX_MAGNITUDE = 1e9
 PIECE_BYTES = 1_000_000  # how much of the frames is parsed at once
 
 _BLANK = re.compile(rb"\s")
+_COMMENT = re.compile(rb"^[ \t]*(#|//).*$", re.MULTILINE)  # not in any specification, but in files written by hand
 # A human body measures about 2.4 m along its bones from the finger tips to the toes, in any pose. The limits lie
 # half-way (in ratio) between what that is in two neighbouring units; 0.45 inch is the unit of the CMU database.
 _UNITS = [(10.0, 1.0), (64.0, 0.0254 / 0.45), (150.0, 0.0254), (800.0, 0.01), (np.inf, 0.001)]
@@ -51,10 +54,10 @@ class _Hierarchy:
     channels: list[list[str]] = field(default_factory=list)  # "Xp", "Yr", ...: axis, then position or rotation
 
 
-def read_bvh(path: str | os.PathLike[str], unit: float | None = None) -> Motion:
+def read_bvh(path: str | os.PathLike[str], unit: float | None = None, up: str | None = None) -> Motion:
     """Read one character from a BVH file.
 
-    Three habits of real files are undone:
+    Four habits of real files are undone:
 
     - A first joint that only carries the character about (`joint_Root`, `Reference`; one child, which moves against
       it) is folded into that child, so that the root of the motion is the hips, where they are in the world.
@@ -63,11 +66,14 @@ def read_bvh(path: str | os.PathLike[str], unit: float | None = None) -> Motion:
     - Position channels of other joints: a joint of a `Motion` keeps its distance from its parent, so its offset
       becomes the mean of the channels, or stays as it is if they hold only zeros or what OFFSET says.
       `metadata["lost_translation"]` names the joints that really moved against their parents.
+    - A file with Z up, as Blender and Xsens write on request, is turned to Y up; `metadata["up"]` says so. This is
+      only guessed where the body stands along Z in the rest pose and on z = 0 in the motion.
 
     Args:
         path: the file.
         unit: metres per unit of the file; None guesses m, cm, mm, inches or the 0.45 inches of CMU from the length of
             the bones. `metadata["unit"]` holds what was used, `metadata["unit_from"]` "guess" or "option".
+        up: the vertical axis of the file, "y" or "z"; None guesses.
 
     Returns:
         The motion in metres and seconds; a frame rate written with few digits (0.0333) becomes the common rate meant.
@@ -79,12 +85,18 @@ def read_bvh(path: str | os.PathLike[str], unit: float | None = None) -> Motion:
     path = Path(path)
     if unit is not None and not (np.isfinite(unit) and 0 < unit < 1e6):
         raise ValueError(f"unit must be a positive number of metres per unit of the file, got {unit}")
+    if up not in (None, "y", "z"):
+        raise ValueError(f"up must be y or z, got {up!r}")
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise ValueError(f"{path}: {size / 1e6:.0f} MB is more than the {MAX_BYTES / 1e6:.0f} MB that are read; cut it")
     data = path.read_bytes()
+    if b"\0" in data[:64]:
+        raise ValueError(f"{path}: is not plain text, perhaps UTF-16; save it as UTF-8")
     if b"\n" not in data:
         data = data.replace(b"\r", b"\n")
+    if b"#" in data or b"//" in data:
+        data = _COMMENT.sub(b"", data)
     header = re.search(rb"^[ \t]*MOTION\b", data, re.MULTILINE | re.IGNORECASE)
     tree = _read_hierarchy(path, data[: header.start()] if header else data[: MAX_HEADER_BYTES + 1])
     if header is None:
@@ -93,9 +105,11 @@ def read_bvh(path: str | os.PathLike[str], unit: float | None = None) -> Motion:
     del data
 
     quats, positions = _decode_channels(tree, values)
+    frames = len(values)
+    del values
     names, parents = tree.names, tree.parents
     offsets, tips = np.array(tree.offsets, dtype=float), np.array(tree.tips)
-    root = positions.pop(0, np.broadcast_to(offsets[0], (len(values), 3)))
+    root = positions.pop(0, np.broadcast_to(offsets[0], (frames, 3)))
     moving = _offsets_from_positions(offsets, tips, parents, positions)
 
     while _is_transform_node(names, parents, moving):
@@ -115,11 +129,17 @@ def read_bvh(path: str | os.PathLike[str], unit: float | None = None) -> Motion:
         metadata["unit_from"] = "guess"
     if dropped := _inserted_frames(quats):
         metadata["dropped_frames"] = dropped
+        root, quats = root[dropped:], quats[dropped:]
     if lost := [names[joint] for joint in sorted(moving) if joint > 0]:
         metadata["lost_translation"] = ", ".join(lost)
     try:
         skeleton = Skeleton(tuple(names), tuple(parents), offsets * unit, tips * unit)
-        return Motion(skeleton, fps, root[dropped:] * unit, quats[dropped:], metadata=metadata)
+        root = root * unit
+        if up == "z" or (up is None and _stands_along_z(skeleton, root, quats)):
+            metadata["up"] = "Z" if up else "Z (guessed)"
+            skeleton, root, quats = _turn_to_y_up(skeleton, root, quats)
+        quats.flags.writeable = False  # so that the motion need not copy it
+        return Motion(skeleton, fps, root, quats, metadata=metadata)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -268,44 +288,33 @@ def _read_frames(path: Path, data: bytes, start: int, tree: _Hierarchy) -> tuple
     fps = _frame_rate(path, line_of(head.start(2)), head[2].decode("latin-1"))
 
     expected = frames * len(channels)
-    pieces, count, at = [], 0, head.end()
+    # no more than the file can hold, whatever it says
+    values = np.empty(min(expected, (len(data) - head.end()) // 2 + 1))
+    count, at, csv = 0, head.end(), fast_parser(len(data))
     while at < len(data):
         blank = _BLANK.search(data, at + PIECE_BYTES)
         end = blank.start() if blank else len(data)
-        piece = _parse_numbers(data[at:end])
+        piece = parse_numbers(data[at:end], csv)
         if piece is None:
             for word in re.finditer(rb"\S+", data[at:end]):
                 _number(path, line_of(at + word.start()), word[0].decode("latin-1"))
             _fail(path, line_of(at), "something that is not a number stands here or below; export the file again")
+        if count + len(piece) <= len(values):
+            values[count : count + len(piece)] = piece
         count += len(piece)
-        if count <= expected:
-            pieces.append(piece)
         at = end
     if count != expected:
         raise ValueError(
             f"{path}: says {frames} frames of {len(channels)} numbers, which is {expected}, but holds {count} numbers "
             f"({count / len(channels):.2f} frames); correct its Frames: line or export it again"
         )
-    values = np.concatenate(pieces)
     values = values.reshape(frames, len(channels))
-    if not np.abs(values).max() < MAX_MAGNITUDE:
+    if not (values.max() < MAX_MAGNITUDE and values.min() > -MAX_MAGNITUDE):  # not a number is neither
         frame, column = np.argwhere(~(np.abs(values) < MAX_MAGNITUDE))[0]
         raise ValueError(
             f"{path}: channel {channels[column]} of frame {frame + 1} is {values[frame, column]:g}; repair that frame"
         )
     return fps, values
-
-
-def _parse_numbers(text: bytes) -> np.ndarray | None:
-    """Numbers between blanks; None if a word is not a number."""
-    if not text.strip():  # in which numpy sees a number
-        return np.empty(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", DeprecationWarning)  # how older numpy says so
-        try:
-            return np.fromstring(text, sep=" ")
-        except (ValueError, DeprecationWarning):
-            return None
 
 
 def _frame_rate(path: Path, line: int, text: str) -> float:
@@ -343,18 +352,20 @@ def _decode_channels(tree: _Hierarchy, values: np.ndarray) -> tuple[np.ndarray, 
         column += len(channels)
     for order, (joints, columns) in by_order.items():
         columns = np.array(columns, dtype=int)
-        for start in range(0, len(values), 256):  # pieces that fit the processor's cache
-            angles = np.deg2rad(values[start : start + 256, columns])
-            quats[start : start + 256, joints] = rot.from_euler(angles, order)
+        for start in range(0, len(values), 256):  # as much as the processor's cache holds
+            # time last, so that each step below runs along memory
+            angles = np.deg2rad(values[start : start + 256].T[columns])
+            quats[start : start + 256, joints] = rot.from_euler(np.moveaxis(angles, 1, -1), order).swapaxes(0, 1)
     return quats, positions
 
 
 def _span(parents: list[int], offsets: np.ndarray, tips: np.ndarray) -> float:
     """Longest way along the bones from one tip of the body to another; the same in every pose."""
-    reach = np.linalg.norm(tips, axis=-1)
-    longest = float(reach.max())
+    reach = np.linalg.norm(tips, axis=-1).tolist()
+    lengths = np.linalg.norm(offsets, axis=-1).tolist()
+    longest = max(reach)
     for joint in range(len(parents) - 1, 0, -1):
-        branch = float(np.linalg.norm(offsets[joint])) + reach[joint]
+        branch = lengths[joint] + reach[joint]
         longest = max(longest, reach[parents[joint]] + branch)
         reach[parents[joint]] = max(reach[parents[joint]], branch)
     return longest
@@ -394,6 +405,47 @@ def _guess_unit(span: float) -> float:
     return 0.01 if span == 0 else next(unit for limit, unit in _UNITS if span < limit)
 
 
+def _stands_along_z(skeleton: Skeleton, root: np.ndarray, quats: np.ndarray) -> bool:
+    """Whether a file has Z up: a human who stands along Z in the rest pose, and on z = 0 in the motion.
+
+    Such a rest pose is not enough, as the rotation of the root may put it upright; nor is a body along Z in the motion,
+    as it may lie.
+    """
+    rest = skeleton.rest_positions
+    if np.ptp(rest[:, 2]) < 2 * np.ptp(rest[:, 1]):
+        return False
+    try:
+        body = match_joints(skeleton)
+    except ValueError:  # not a human
+        return False
+    hips = rest[[body["left_hip"], body["right_hip"]]].mean(0)
+    upper, lower = rest[body["head"]] - hips, hips - rest[[body["left_ankle"], body["right_ankle"]]].mean(0)
+    legs = lower[2]
+    if upper[2] < 0.9 * np.linalg.norm(upper) or legs < 0.9 * np.linalg.norm(lower) or legs == 0:
+        return False
+    frames = slice(None, None, max(1, len(root) // 50))
+    points, _ = forward_kinematics(skeleton, root[frames], quats[frames])
+    extent = np.median(np.ptp(points, axis=1), axis=0)
+    lowest, carried = np.median(points.min(1), axis=0) / legs, np.median(points[:, 0], axis=0) / legs
+    on_floor = (np.abs(lowest) < 0.35) & (carried > 0.1) & (carried < 1.6)
+    return bool(on_floor[2] and not (on_floor[1] and extent[1] > extent[2]))
+
+
+def _turn_to_y_up(skeleton: Skeleton, root: np.ndarray, quats: np.ndarray) -> tuple[Skeleton, np.ndarray, np.ndarray]:
+    """The same motion of a world with Z up in ours: in other coordinates, or, where the rest pose has Y up, turned."""
+
+    def turned(vectors: np.ndarray) -> np.ndarray:
+        return vectors[..., [0, 2, 1]] * (1, 1, -1)
+
+    _, depth, height = np.ptp(skeleton.rest_positions, axis=0)
+    if height > depth:
+        skeleton = Skeleton(skeleton.names, skeleton.parents, turned(skeleton.offsets), turned(skeleton.tips))
+        quats[..., 1:] = turned(quats[..., 1:])
+    else:
+        quats[:, 0] = rot.multiply(rot.from_axis_angle(np.array([1.0, 0, 0]), np.array(-np.pi / 2)), quats[:, 0])
+    return skeleton, turned(root), quats
+
+
 def _inserted_frames(quats: np.ndarray) -> int:
     """How many frames at the start are an inserted rest pose and the blend out of it.
 
@@ -423,6 +475,7 @@ def write_bvh(motion: Motion, path: str | os.PathLike[str]) -> None:
     metadata, so source and licence stay behind.
 
     Raises:
+        ValueError: the motion is larger than any world.
         OSError: the file cannot be written.
     """
     skeleton = motion.skeleton
@@ -449,14 +502,20 @@ def write_bvh(motion: Motion, path: str | os.PathLike[str]) -> None:
             lines += [f"{pad}  }}"]
         stack += [(child, depth + 1) for child in reversed(children)]
 
-    angles = np.degrees(rot.to_euler(motion.rotations[:, order], "ZXY")).reshape(len(motion), -1)
-    angles = np.unwrap(angles, period=360, axis=0)
-    rows = np.concatenate([motion.root_position * 100, angles], 1)
-    template = " ".join(["%.6f"] * rows.shape[1])
-    lines += ["MOTION", f"Frames: {len(motion)}", f"Frame Time: {1 / motion.fps:.12g}"]
-    lines += [template % tuple(row) for row in rows.tolist()]
-    with atomic_write(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    rows = np.empty((len(motion), 3 + 3 * len(order)))
+    rows[:, :3] = motion.root_position * 100
+    for start in range(0, len(motion), 256):
+        angles = np.degrees(rot.to_euler(motion.rotations[start : start + 256, order], "ZXY"))
+        rows[start : start + 256, 3:] = angles.reshape(len(angles), -1)
+    if max(np.abs(rows[:, :3]).max(), np.abs(skeleton.offsets).max() * 100) >= MAX_MAGNITUDE:
+        raise ValueError(f"{path}: lengths beyond 10000 km cannot be written as BVH; check the unit of the motion")
+    turns = np.rint(np.diff(rows[:, 3:], axis=0) / 360)
+    if turns.any():
+        rows[1:, 3:] -= 360 * np.cumsum(turns, axis=0)
+    lines += ["MOTION", f"Frames: {len(motion)}", f"Frame Time: {1 / motion.fps:.12g}", ""]
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
+        file.write("\n".join(lines).encode())
+        file.writelines(format_rows(rows))
 
 
 def _centimetres(vector: np.ndarray) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kinema.formats.files import atomic_write
-from kinema.formats.mannequin import MATERIALS, build_mannequin, pose_mannequin
+from kinema.formats.mannequin import build_mannequin, pose_mannequin
+from kinema.formats.rasterizer import paint
 from kinema.motion import Motion
 from kinema.motion import rotations as rot
 from kinema.motion.joint_names import match_joints
@@ -26,7 +27,6 @@ _DISTANCE = 6.0  # of the camera, metres
 _PITCH = np.radians(13)
 _PAPER, _INK, _FAINT = (247, 248, 250), (33, 37, 43), (128, 135, 146)
 _PATH = (58, 110, 220)
-_LIGHT = rot.normalize(np.array([-0.45, 0.75, -0.6]))  # in the camera's frame: right, up, away
 
 
 def write_strip(motion: Motion, path: str | os.PathLike[str], frames: int = 8, title: str | None = None) -> None:
@@ -79,7 +79,8 @@ def _with_progress(motions: Sequence[Motion], titles: Sequence[str]) -> Iterable
     from rich.console import Console
     from rich.progress import track
 
-    return track(pairs, "drawing", console=Console(stderr=True), transient=True)
+    screen = Console(stderr=True)
+    return track(pairs, "drawing", console=screen, transient=True, disable=not screen.is_terminal)
 
 
 def caption(motion: Motion) -> str:
@@ -132,7 +133,7 @@ def _strip(motion: Motion, frames: int, title: str) -> Image.Image:
     vertices, normals = pose_mannequin(mesh, motion.skeleton, motion.root_position[keys], motion.rotations[keys])
     floor = floor_height(motion)
     centres = motion.root_position[keys] * np.array([1.0, 0.0, 1.0]) + np.array([0.0, floor, 0.0])
-    view = _camera(view_direction(motion), bool(np.ptp(motion.root_position[:, [0, 2]], axis=0).max() > 0.5))
+    view = camera_axes(view_direction(motion), bool(np.ptp(motion.root_position[:, [0, 2]], axis=0).max() > 0.5))
 
     # seen from the camera of each panel: right, up, away from the viewer
     local = (vertices - centres[:, None]) @ view.T
@@ -155,7 +156,7 @@ def _strip(motion: Motion, frames: int, title: str) -> Image.Image:
     small, large = ImageFont.load_default(14), ImageFont.load_default(19)
     about = f"{motion.seconds:.1f} s, {motion.fps:g} fps"
     room = _WIDTH - 60 - draw.textlength(about, small)
-    draw.text((14, 9), _shorten(draw, title, large, room), _INK, large)
+    draw.text((14, 9), shorten(draw, title, large, room), _INK, large)
     draw.text((_WIDTH - 14, 13), about, _FAINT, small, anchor="ra")
     baseline = _TITLE_HEIGHT + _PANEL_HEIGHT + 6
     draw.line([(14, baseline), (_WIDTH - _MAP_WIDTH - 14, baseline)], (214, 218, 224), 2)
@@ -167,7 +168,7 @@ def _strip(motion: Motion, frames: int, title: str) -> Image.Image:
     return image
 
 
-def _shorten(draw, text: str, font, room: float) -> str:
+def shorten(draw, text: str, font, room: float) -> str:
     text = " ".join(text[:2000].split())
     if draw.textlength(text, font) <= room:
         return text
@@ -181,7 +182,7 @@ def _shorten(draw, text: str, font, room: float) -> str:
     return text[:fits] + "…"
 
 
-def _camera(direction: np.ndarray, travels: bool) -> np.ndarray:
+def camera_axes(direction: np.ndarray, travels: bool) -> np.ndarray:
     """(3, 3) rows: the camera's right, up and away. The figure faces the viewer's right, more so when it travels."""
     turn = rot.about_y(np.array(-np.radians(52 if travels else 33)))
     towards = rot.rotate(turn, direction)
@@ -245,13 +246,13 @@ def _floor(motion, keys, vertices, centres, view, scale, middle, width) -> np.nd
 
         tile = np.empty((_PANEL_HEIGHT, width, 3))
         tile[:] = _PAPER
-        for amount, paint in (
+        for amount, colour in (
             (0.9 * fade, (226, 229, 235)),
             (fade * grid, (190, 197, 207)),
             (fade * trail, _PATH),
             (0.65 * np.sqrt(edge) * shadow, (40, 46, 58)),
         ):
-            tile += np.asarray(amount)[..., None] * (np.array(paint) - tile)
+            tile += np.asarray(amount)[..., None] * (np.array(colour) - tile)
         strip[:, panel * width : (panel + 1) * width] = tile
     return strip
 
@@ -275,74 +276,11 @@ def _figures(mesh, normals, flat, depth, scale, middle, width) -> np.ndarray:
         middle: (2,) what is at the middle of a panel.
         width: of a panel, pixels.
     """
-    panel_count, vertex_count = depth.shape
     height, full = _PANEL_HEIGHT * _SAMPLES, (_WIDTH - _MAP_WIDTH) * _SAMPLES
-    left = np.arange(panel_count)[:, None] * width * _SAMPLES
+    left = np.arange(len(depth))[:, None] * width * _SAMPLES
     x = left + _SAMPLES * (width / 2 + scale * (flat[..., 0] - middle[0]))
     y = _SAMPLES * (_PANEL_HEIGHT / 2 - scale * (flat[..., 1] - middle[1]))
-    corners = (mesh.triangles + vertex_count * np.arange(panel_count)[:, None, None]).reshape(-1, 3)
-    material = np.tile(mesh.materials, panel_count)
-    x, y, depth, normals = x.ravel(), y.ravel(), depth.ravel(), normals.reshape(-1, 3)
-    image = np.zeros((height * full, 4), np.uint8)
-    triangle, barycentric, pixel = rasterize(np.stack([x, y], -1), depth, corners, full, height)
-    if len(pixel):
-        normal = rot.normalize(np.einsum("nk,nkc->nc", barycentric, normals[corners[triangle]]))
-        colour = np.array([colour for _, colour in MATERIALS])[material[triangle]]
-        image[pixel] = np.pad(_shade(colour, normal), ((0, 0), (0, 1)), constant_values=255)
-    return image.reshape(height, full, 4)
-
-
-def _shade(colour: np.ndarray, normal: np.ndarray) -> np.ndarray:
-    """(N, 3) 0..255: a soft key light, light from the sky, a gleam, and darker rims that set limbs apart."""
-    key = np.clip(normal @ _LIGHT * 0.7 + 0.3, 0, 1)
-    sky = 0.5 + 0.5 * normal[:, 1]
-    halfway = rot.normalize(_LIGHT + np.array([0.0, 0.0, -1.0]))
-    gleam = 0.16 * np.clip(normal @ halfway, 0, 1) ** 24
-    rim = 1 - 0.35 * (1 - np.clip(-normal[:, 2], 0, 1)) ** 2.5
-    light = (0.34 + 0.58 * key + 0.24 * sky) * rim
-    return 255 * np.clip(colour * light[:, None] + gleam[:, None], 0, 1)
-
-
-def rasterize(
-    points: np.ndarray, depth: np.ndarray, triangles: np.ndarray, width: int, height: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The nearest triangle at every covered pixel, by testing all pixels of all bounding boxes at once.
-
-    Args:
-        points: (V, 2) pixel coordinates, y down; the centre of the first pixel is (0.5, 0.5).
-        depth: (V,) the smaller, the nearer.
-        triangles: (F, 3); only those are drawn that run clockwise on the screen (counter-clockwise with y up).
-        width, height: of the image.
-
-    Returns:
-        triangle (N,), barycentric coordinates (N, 3), pixel (N,) = y * width + x, each pixel once.
-    """
-    a, b, c = (points[triangles[:, corner]] for corner in range(3))
-    area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
-    low = np.maximum(np.ceil(np.minimum(np.minimum(a, b), c) - 0.5), 0).astype(int)
-    high = np.minimum(np.floor(np.maximum(np.maximum(a, b), c) - 0.5), [width - 1, height - 1]).astype(int)
-    size = np.maximum(high - low + 1, 0)
-    count = np.where(area < 0, size[:, 0] * size[:, 1], 0)
-    triangle = np.repeat(np.arange(len(triangles)), count)
-    order = np.arange(len(triangle)) - np.repeat(np.cumsum(count) - count, count)
-    x = low[triangle, 0] + order % np.maximum(size[triangle, 0], 1)
-    y = low[triangle, 1] + order // np.maximum(size[triangle, 0], 1)
-    px, py = x + 0.5, y + 0.5
-    (ax, ay), (bx, by), (cx, cy) = (corner[triangle].T for corner in (a, b, c))
-    total = area[triangle]
-    first = ((bx - px) * (cy - py) - (by - py) * (cx - px)) / total
-    second = ((cx - px) * (ay - py) - (cy - py) * (ax - px)) / total
-    third = 1 - first - second
-    hit = (first >= 0) & (second >= 0) & (third >= 0)
-    triangle, pixel = triangle[hit], (y * width + x)[hit]
-    barycentric = np.stack([first[hit], second[hit], third[hit]], -1)
-    near = np.einsum("nk,nk->n", barycentric, depth[triangles[triangle]])
-    winner = np.full(width * height, -1)
-    # far to near: of a pixel's triangles the last one written stays
-    far_first = np.argsort(-near, kind="stable")
-    winner[pixel[far_first]] = far_first
-    kept = winner[winner >= 0]
-    return triangle[kept], barycentric[kept], pixel[kept]
+    return paint(mesh, np.stack([x, y], -1), depth, normals, full, height)
 
 
 def _map(motion: Motion, keys: np.ndarray, view: np.ndarray) -> Image.Image:

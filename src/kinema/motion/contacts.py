@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from kinema.motion import rotations as rot
 from kinema.motion.joint_names import match_joints
 from kinema.motion.kinematics import aim, two_bone_ik
 from kinema.motion.motion import Motion
-from kinema.motion.skeleton import Skeleton
+from kinema.motion.skeleton import BODY, Skeleton
 
 TOE_HEIGHT = 0.03
 """Height of BODY's toe joint over the sole of a flat foot, metres."""
 ANKLE_HEIGHT = 0.098
 """Height of BODY's ankle over the sole of a flat foot, metres."""
 
+# Lengths and speeds here are for legs as long as BODY's; for others they are multiplied by `body_size`, so that a
+# motion keeps its contacts when it is retargeted.
 _TOE_NEAR = 0.05
 _ANKLE_NEAR = 0.12
 _SHORTEST = 0.1  # seconds; contacts and gaps shorter than this (3 frames at 30 fps) are noise
@@ -29,10 +33,10 @@ _SWING = (0.35, 0.8)  # m/s between which a toe passes from standing to swinging
 
 
 def find_feet(skeleton: Skeleton) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Indices of (ankle, toe) of the left and of the right foot, by joint name.
+    """Indices of (ankle, toe) of the left and of the right foot.
 
     Raises:
-        ValueError: the names are none of those known, or there are no toes.
+        ValueError: the joints cannot be told, or there are no toes.
     """
     joints = match_joints(skeleton)
     if not {"left_foot", "right_foot"} <= joints.keys():
@@ -40,18 +44,54 @@ def find_feet(skeleton: Skeleton) -> tuple[tuple[int, int], tuple[int, int]]:
     return (joints["left_ankle"], joints["left_foot"]), (joints["right_ankle"], joints["right_foot"])
 
 
+def leg_length(skeleton: Skeleton, joints: Mapping[str, int]) -> float:
+    """Hip to ankle along the bones, metres, mean of both legs.
+
+    Args:
+        skeleton: whose legs.
+        joints: {BODY name: joint index}, as `match_joints` says it.
+
+    Raises:
+        ValueError: a leg is not known, its ankle is not below its hip, or it has no length.
+    """
+    total = 0.0
+    for side in ("left", "right"):
+        if not {f"{side}_hip", f"{side}_ankle"} <= joints.keys():
+            raise ValueError(f"the {side} leg is not known")
+        joint = joints[f"{side}_ankle"]
+        while joint != joints[f"{side}_hip"]:
+            if joint < 0:
+                raise ValueError(f"the {side} ankle does not hang below the {side} hip")
+            total += float(np.linalg.norm(skeleton.offsets[joint])) / 2
+            joint = skeleton.parents[joint]
+    if total < 1e-3:
+        raise ValueError("the legs have no length")
+    return total
+
+
+def body_size(skeleton: Skeleton) -> float:
+    """Length of the legs in those of BODY: 1 for BODY, less for a child.
+
+    Raises:
+        ValueError: the joints cannot be told, or the legs have no length.
+    """
+    joints = {name: joint for joint, name in enumerate(BODY.names)}
+    return leg_length(skeleton, match_joints(skeleton)) / leg_length(BODY, joints)
+
+
 def foot_contacts(motion: Motion, max_speed: float = 0.3) -> np.ndarray:
     """(T, J) bool: where a toe or an ankle stands on the ground y = 0.
 
     A toe joint is in contact below 5 cm, an ankle below 12 cm (2 cm above where they are in a flat foot), while it
     moves slower than `max_speed` m/s (central difference over three frames, in all directions). Gaps and then
-    contacts shorter than 0.1 s are removed, except at the ends of the clip, where their length is unknown.
+    contacts shorter than 0.1 s are removed, except at the ends of the clip, where their length is unknown. Lengths and
+    speeds are for legs as long as BODY's; for others they are multiplied by `body_size`.
 
     Raises:
         ValueError: the skeleton has no known feet.
     """
     contacts = np.zeros((len(motion), len(motion.skeleton)), dtype=bool)
-    positions = motion.joint_positions()
+    positions = motion.joint_positions() / body_size(motion.skeleton)
     shortest = round(_SHORTEST * motion.fps)
     for ankle, toe in find_feet(motion.skeleton):
         for joint, height in ((ankle, _ANKLE_NEAR), (toe, _TOE_NEAR)):
@@ -67,8 +107,8 @@ def foot_contacts(motion: Motion, max_speed: float = 0.3) -> np.ndarray:
 def foot_sliding(motion: Motion) -> float:
     """Mean horizontal speed of the toes while they are near the ground, m/s; 0 where they never are.
 
-    The mean is over all steps from a frame to the next, of both feet, at which the toe joint is within 5 cm of y = 0
-    at both ends.
+    The mean is over all steps from a frame to the next, of both feet, at which the toe joint is within 5 cm (times
+    `body_size`) of y = 0 at both ends.
 
     Raises:
         ValueError: the skeleton has no known feet.
@@ -80,13 +120,14 @@ def foot_sliding(motion: Motion) -> float:
 def foot_skating(motion: Motion) -> float:
     """Share of the steps between frames at which either toe slides: below 5 cm at both ends and faster than 0.5 m/s.
 
-    The skating ratio of the controllable-motion literature (OmniControl, GMD), horizontal speed.
+    The skating ratio of the controllable-motion literature (OmniControl, GMD), horizontal speed. Height and speed are
+    for legs as long as BODY's; for others they are multiplied by `body_size`.
 
     Raises:
         ValueError: the skeleton has no known feet.
     """
     speed, near = _toe_steps(motion)
-    return float((near & (speed > 0.5)).any(1).mean()) if len(speed) else 0.0
+    return float((near & (speed > 0.5 * body_size(motion.skeleton))).any(1).mean()) if len(speed) else 0.0
 
 
 def lock_feet(motion: Motion, contacts: np.ndarray | None = None) -> Motion:
@@ -95,8 +136,9 @@ def lock_feet(motion: Motion, contacts: np.ndarray | None = None) -> Motion:
     Over each contact of a toe the joint is held at the median of its path, within 1 cm of its height in a flat foot;
     while the ankle is in contact too, the foot also keeps its mean direction. The correction sets in and fades out over
     0.2 s around the contact. The legs follow by inverse kinematics; where they are too short by more than 1.5 cm the
-    hips sink smoothly, by up to 6 cm, and beyond that the foot comes as near as it can. Contacts of an ankle alone are
-    left as they are. A motion without contacts is returned unchanged. The result carries the contacts.
+    hips sink smoothly, by up to 6 cm, and beyond that the foot comes as near as it can (lengths times `body_size`).
+    Contacts of an ankle alone are left as they are. A motion without contacts is returned unchanged. The result carries
+    the contacts.
 
     Args:
         motion: standing on y = 0 (see `ground`).
@@ -114,6 +156,7 @@ def lock_feet(motion: Motion, contacts: np.ndarray | None = None) -> Motion:
     if not contacts[:, [toe for _, toe in feet]].any():
         return motion.replace(contacts=contacts)
     positions = motion.joint_positions()
+    size = body_size(skeleton)
 
     toe_targets, ankle_targets, weights = [], [], []
     for ankle, toe in feet:
@@ -121,7 +164,7 @@ def lock_feet(motion: Motion, contacts: np.ndarray | None = None) -> Motion:
         spans = _runs(contacts[:, toe])
         held = [np.median(path[start:end], axis=0) for start, end in spans]
         for point in held:
-            point[1] = np.clip(point[1], TOE_HEIGHT - _HOVER, TOE_HEIGHT + _HOVER)
+            point[1] = np.clip(point[1], size * (TOE_HEIGHT - _HOVER), size * (TOE_HEIGHT + _HOVER))
         toe_target = path + _offsets(path, spans, held, motion.fps)
         # the ankle moves along with the toe; where both touch, its place seen from the toe is held as well
         reach = positions[:, ankle] - path
@@ -139,12 +182,14 @@ def lock_feet(motion: Motion, contacts: np.ndarray | None = None) -> Motion:
         leg = 0.998 * np.linalg.norm(skeleton.offsets[[knee, ankle]], axis=-1).sum()
         across = np.sum((target - hip)[:, [0, 2]] ** 2, -1)
         needed = hip[:, 1] - target[:, 1] - np.sqrt(np.maximum(leg**2 - across, 0))
-        drops.append(weight * np.clip(needed - _SHORT, 0, _MAX_DROP))
+        drops.append(weight * np.clip(needed - _SHORT * size, 0, _MAX_DROP * size))
     drop = _smooth_envelope(np.max(drops, axis=0), max(round(_RAMP * motion.fps), 1))
     root = motion.root_position - drop[:, None] * (0, 1, 0)
     rotations = motion.rotations
     for (ankle, toe), ankle_target, toe_target, weight in zip(feet, ankle_targets, toe_targets, weights, strict=True):
-        weight = np.maximum(weight, np.minimum(drop / 0.001, 1))  # a foot in the air must not sink with the hips
+        weight = np.maximum(
+            weight, np.minimum(drop / (0.001 * size), 1)
+        )  # a foot in the air must not sink with the hips
         rotations = two_bone_ik(skeleton, rotations, root, ankle, ankle_target, weight)
         rotations = aim(skeleton, rotations, root, ankle, toe, toe_target, weight)
     return motion.replace(root_position=root, rotations=rotations, contacts=contacts)
@@ -164,14 +209,14 @@ def clean_feet(motion: Motion) -> Motion:
 def land(motion: Motion) -> Motion:
     """Foot clean-up: take floating away. Nobody is in the air for longer than `_AIRBORNE` seconds.
 
-    Within any such time some toe comes down to where it stands (3 cm); the root is lowered by as much as none does,
-    smoothly. Jumps stay what they are, standing above the ground does not. Contacts are kept.
+    Within any such time some toe comes down to where it stands (3 cm times `body_size`); the root is lowered by as much
+    as none does, smoothly. Jumps stay what they are, standing above the ground does not. Contacts are kept.
 
     Raises:
         ValueError: the skeleton has no known feet.
     """
     toes = [toe for _, toe in find_feet(motion.skeleton)]
-    height = motion.joint_positions()[:, toes, 1].min(1) - TOE_HEIGHT
+    height = motion.joint_positions()[:, toes, 1].min(1) - TOE_HEIGHT * body_size(motion.skeleton)
     reach = round(_AIRBORNE / 2 * motion.fps)
     lowest = -_smooth_envelope(-height, reach)
     return motion.replace(
@@ -183,19 +228,20 @@ def lift_feet(motion: Motion) -> Motion:
     """Foot clean-up: raise toes that swing too low over the ground, the ankles with them.
 
     A toe joint that moves at 0.35 m/s over the ground may be as low as in a flat foot (3 cm); from 0.8 m/s on it is
-    lifted to 6 cm. Use it after `lock_feet`: a foot then either stands or swings clear. Contacts are kept.
+    lifted to 6 cm (all times `body_size`). Use it after `lock_feet`: a foot then either stands or swings clear.
+    Contacts are kept.
 
     Raises:
         ValueError: the skeleton has no known feet.
     """
-    positions, rotations = motion.joint_positions(), motion.rotations
+    positions, rotations, size = motion.joint_positions(), motion.rotations, body_size(motion.skeleton)
     for ankle, toe in find_feet(motion.skeleton):
         speed = _speed(positions[:, toe] * (1, 0, 1), motion.fps)
-        swing = _smoothstep(np.clip((speed - _SWING[0]) / (_SWING[1] - _SWING[0]), 0, 1))
-        short = np.where(swing > 0, TOE_HEIGHT + (_CLEAR - TOE_HEIGHT) * swing - positions[:, toe, 1], 0)
+        swing = _smoothstep(np.clip((speed / size - _SWING[0]) / (_SWING[1] - _SWING[0]), 0, 1))
+        short = np.where(swing > 0, size * (TOE_HEIGHT + (_CLEAR - TOE_HEIGHT) * swing) - positions[:, toe, 1], 0)
         rise = _smooth_envelope(np.maximum(short, 0), max(round(_RAMP / 3 * motion.fps), 1))
         target = positions[:, ankle] + rise[:, None] * (0, 1, 0)
-        weight = np.minimum(rise / 0.002, 1)
+        weight = np.minimum(rise / (0.002 * size), 1)
         rotations = two_bone_ik(motion.skeleton, rotations, motion.root_position, ankle, target, weight)
     return motion.replace(rotations=rotations, contacts=motion.contacts)
 
@@ -253,7 +299,7 @@ def _toe_steps(motion: Motion) -> tuple[np.ndarray, np.ndarray]:
     """Horizontal speed (T - 1, 2) of both toes and whether they are near the ground before and after."""
     toes = motion.joint_positions()[:, [toe for _, toe in find_feet(motion.skeleton)]]
     speed = np.linalg.norm(np.diff(toes[..., [0, 2]], axis=0), axis=-1) * motion.fps
-    low = toes[..., 1] < _TOE_NEAR
+    low = toes[..., 1] < _TOE_NEAR * body_size(motion.skeleton)
     return speed, low[1:] & low[:-1]
 
 

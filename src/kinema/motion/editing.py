@@ -1,4 +1,4 @@
-"""Edits that make a new Motion from others: rate, length, side, order and place. Metadata is kept."""
+"""Edits that make a new Motion from others: rate, length, side, order, place, path. Metadata is kept."""
 
 from __future__ import annotations
 
@@ -9,10 +9,17 @@ from typing import Any
 import numpy as np
 
 from kinema.motion import rotations as rot
-from kinema.motion.contacts import ANKLE_HEIGHT, TOE_HEIGHT, find_feet
+from kinema.motion.contacts import ANKLE_HEIGHT, TOE_HEIGHT, body_size, find_feet, foot_contacts, lock_feet
 from kinema.motion.joint_names import match_joints
 from kinema.motion.motion import MAX_FRAMES, Motion
 from kinema.motion.skeleton import Skeleton
+
+MAX_WINDOW = 10.0  # seconds
+_LIKE_START = 0.1  # seconds over which speeds count as much as positions, in how alike two frames are
+_WANDER = 1.0  # seconds: movements of the root about its path that are shorter than this are no part of the path
+_CORNER = 0.5  # metres over which the corners of a path are rounded
+_STRIDE = (0.5, 2.0)  # how much a path may shorten or lengthen the steps
+_PATH_STEP = 0.02  # metres between points of a path as it is measured
 
 
 def resample(motion: Motion, fps: float) -> Motion:
@@ -130,18 +137,130 @@ def concatenate(motions: Sequence[Motion], blend: float = 0.0) -> Motion:
     )
 
 
+def loop(motion: Motion, blend: float = 0.3) -> Motion:
+    """A motion that can be repeated without a seam: its end leads into its beginning.
+
+    It is cut, in its second half, where it is most like its first frame in pose, height and their speeds, seen from
+    where the body is and faces; so a walk loses the last part of a step. What is then left of a jump is added to the
+    last `blend` seconds, as in `concatenate`. The body travels and turns on by the same with every repetition:
+    `concatenate([cycle] * 3)` is three of them. Contacts are kept.
+
+    Raises:
+        ValueError: `blend` is negative, or the skeleton's hips are not known.
+    """
+    if not (np.isfinite(blend) and blend >= 0):
+        raise ValueError(f"blend must be a number of seconds, 0 or more, got {blend}")
+    motion = _frames(motion, slice(0, _end_of_cycle(motion)))
+    duration = min(blend * motion.fps, len(motion) - 1.0)
+    count = int(duration)
+    if count == 0:
+        return motion
+    # what follows the last frame if it goes on as it does, and what should: the first frame, with its speeds
+    yaw, ends = heading(motion), slice(len(motion) - 2, None)
+    spin = _rotation_step(*motion.rotations[ends])
+    step = motion.root_position[-1] - motion.root_position[-2]
+    predicted = rot.multiply(rot.from_rotation_vector(spin), motion.rotations[-1])
+    turn = rot.about_y(np.asarray(2 * yaw[-1] - yaw[-2] - yaw[0]))
+    first, second = _turned(turn, motion.rotations[:2])
+    wanted_step = rot.rotate(turn, motion.root_position[1] - motion.root_position[0])
+    rise = motion.root_position[0] - motion.root_position[-1] - step
+    fade = np.arange(count, 0, -1) / duration
+    offset = _fade(_rotation_step(predicted, first), spin - _rotation_step(first, second), fade, duration)
+    shift = _fade(rise * (0, 1, 0), step - wanted_step, fade, duration)
+    root_position, rotations = np.array(motion.root_position), np.array(motion.rotations)
+    root_position[-count:] += shift
+    rotations[-count:] = rot.multiply(rot.from_rotation_vector(offset), rotations[-count:])
+    return motion.replace(root_position=root_position, rotations=rotations, contacts=motion.contacts)
+
+
+def smooth(motion: Motion, seconds: float) -> Motion:
+    """Without the movements that are much shorter than `seconds`: a Gaussian of that full width at half its height.
+
+    Nothing is delayed, and the first and last frames stay as they are. Rotations are averaged on the sphere of
+    quaternions (the mean of the nearest signs, normalised). Feet that stood may slide; `lock_feet` holds them.
+    Contacts are kept.
+
+    Raises:
+        ValueError: `seconds` is negative or above 10.
+    """
+    if not (np.isfinite(seconds) and 0 <= seconds <= MAX_WINDOW):
+        raise ValueError(f"a motion is smoothed over 0 to {MAX_WINDOW:g} seconds, got {seconds}")
+    width = seconds * motion.fps
+    first, last = motion.rotations[:1], motion.rotations[-1:]
+    # beyond the ends each rotation goes on as it would on a great circle: q0 (q^-1 q0)
+    before = rot.multiply(first, rot.multiply(rot.inverse(motion.rotations), first))
+    after = rot.multiply(last, rot.multiply(rot.inverse(motion.rotations), last))
+    rotations = _blur(motion.rotations, before, after, width)
+    lost = np.linalg.norm(rotations, axis=-1, keepdims=True) < 0.1  # so fast a spin has no mean
+    rotations = rot.normalize(np.where(lost, motion.rotations, rotations))
+    return motion.replace(
+        root_position=_smooth_line(motion.root_position, width), rotations=rotations, contacts=motion.contacts
+    )
+
+
+def follow_path(motion: Motion, path: np.ndarray) -> Motion:
+    """The motion led along another path over the ground: it begins where the path begins and ends where it ends.
+
+    The motion's own path is that of its root, smoothed over a second. Equal shares of its length and of the new one's
+    go together; the body turns with the direction of the path, and sways about it as it did. Where both lengths
+    differ, steps become longer or shorter by the factor in `metadata["stride_scale"]`. Feet stand where the motion's
+    contacts say (those that it has, else `foot_contacts`), by `lock_feet`. The path has its corners rounded.
+
+    Args:
+        motion: standing on y = 0 and travelling (see `ground`), not forth and back.
+        path: (N, 2) x and z, or (N, 3) of which y is not used; metres.
+
+    Raises:
+        ValueError: the path is none, the motion does not travel, or the path is less than half or more than twice as
+            long; or the skeleton has no known feet.
+    """
+    points = np.asarray(path, dtype=np.float64)
+    if points.ndim != 2 or points.shape[1] not in (2, 3) or not 2 <= len(points) <= MAX_FRAMES:
+        raise ValueError(f"a path is (N, 2) or (N, 3) metres with at least 2 points, got {points.shape}")
+    points = points[:, [0, -1]]
+    if not (np.isfinite(points).all() and np.abs(points).max() <= 1e6):
+        raise ValueError("a path must be finite numbers of metres, at most 1000 km")
+    track = motion.root_position[:, [0, 2]]
+    centre = _smooth_line(track, _WANDER * motion.fps)
+    size = body_size(motion.skeleton)
+    old, new = _Path(centre, size), _Path(points, size)
+    if old.length < 0.5 * size:
+        raise ValueError(f"the motion travels {old.length:.2f} m, which is too little to be led along a path")
+    scale = new.length / old.length
+    if not _STRIDE[0] <= scale <= _STRIDE[1]:
+        raise ValueError(
+            f"the path is {new.length:.2f} m long and the motion travels {old.length:.2f} m; crop or repeat the motion "
+            "so that its steps become at most twice as long or half as long"
+        )
+    share = old.shares(centre)
+    place, direction = new.at(share)
+    old_place, old_direction = old.at(share)
+    turn = rot.about_y(direction - old_direction)
+    sway = np.insert(track - old_place, 1, 0, axis=1)
+    root = np.insert(place, 1, motion.root_position[:, 1], axis=1) + rot.rotate(turn, sway)
+    contacts = foot_contacts(motion) if motion.contacts is None else motion.contacts
+    led = motion.replace(
+        root_position=root,
+        rotations=_turned(turn[:, None], motion.rotations),
+        metadata={**motion.metadata, "stride_scale": round(float(scale), 4)},
+    )
+    return lock_feet(led, contacts)
+
+
 def ground(motion: Motion) -> Motion:
     """Shifted vertically so that the feet stand on y = 0.
 
     The floor is the 5th percentile, over the frames, of the lowest foot joint less its own height over the sole (BODY:
-    toe 3 cm, ankle 9.8 cm). A motion that never stands is put down to where it is lowest.
+    toe 3 cm, ankle 9.8 cm; others: times `body_size`). A motion that never stands is put down to where it is lowest.
 
     Raises:
         ValueError: the skeleton has no known feet.
     """
     heights = motion.joint_positions()[..., 1]
     feet = find_feet(motion.skeleton)
-    soles = [heights[:, ankle] - ANKLE_HEIGHT for ankle, _ in feet] + [heights[:, toe] - TOE_HEIGHT for _, toe in feet]
+    size = body_size(motion.skeleton)
+    soles = [heights[:, ankle] - size * ANKLE_HEIGHT for ankle, _ in feet]
+    soles += [heights[:, toe] - size * TOE_HEIGHT for _, toe in feet]
     floor = np.percentile(np.min(soles, axis=0), 5)
     return motion.replace(root_position=motion.root_position - (0, floor, 0), contacts=motion.contacts)
 
@@ -246,6 +365,83 @@ def _fade(value: np.ndarray, speed: np.ndarray, t: np.ndarray, duration: float) 
     """Quintics from (value, speed a frame, no acceleration) at t = 0 to rest at zero at t = 1: (S, ...)."""
     t = t.reshape(-1, *[1] * value.ndim)
     return value * (1 - t**3 * (10 - 15 * t + 6 * t**2)) + speed * duration * (t - t**3 * (6 - 8 * t + 3 * t**2))
+
+
+def _end_of_cycle(motion: Motion) -> int:
+    """How many frames to keep so that what follows is most like the first frame."""
+    if len(motion) < 4:
+        return len(motion)
+    turn = rot.about_y(-heading(motion))[:, None]
+    points = motion.joint_positions()
+    poses = rot.rotate(turn, points - motion.root_position[:, None] * (1, 0, 1))
+    speeds = rot.rotate(turn, np.gradient(points, axis=0)) * motion.fps
+    poses, speeds = np.concatenate([poses, poses[-1:] + (poses[-1:] - poses[-2:-1])]), speeds[[*range(len(motion)), -1]]
+    # one-sided at the first frame, so that speeds at both ends are compared as they are
+    unlike = np.mean((poses - poses[0]) ** 2, axis=(1, 2))
+    unlike += np.mean((_LIKE_START * (speeds - speeds[0])) ** 2, axis=(1, 2))
+    half = (len(motion) + 1) // 2
+    later = unlike[half:]
+    alike = later <= 1.2 * later.min() + (0.002 * body_size(motion.skeleton)) ** 2
+    return half + int(np.flatnonzero(alike)[-1])
+
+
+def _smooth_line(points: np.ndarray, width: float) -> np.ndarray:
+    """(T, D) smoothed over `width` frames; straight on beyond the ends, which stay where they are."""
+    return _blur(points, 2 * points[:1] - points, 2 * points[-1:] - points, width)
+
+
+def _blur(values: np.ndarray, before: np.ndarray, after: np.ndarray, width: float) -> np.ndarray:
+    """Mean of values (T, ...) with Gaussian weights of `width` frames (full width at half height).
+
+    Frame -k is that of `before` at k, frame T - 1 + k that of `after` at T - 1 - k. Quaternions (last axis of 4) count
+    with the sign that is nearest to the frame in the middle.
+    """
+    sigma = width / np.sqrt(8 * np.log(2))
+    reach = int(np.ceil(3 * sigma))
+    total, weights = np.array(values), 1.0
+    frames = np.arange(len(values))
+    for shift in range(1, reach + 1):
+        weight = float(np.exp(-((shift / sigma) ** 2) / 2))
+        for moved in (frames - shift, frames + shift):
+            inside = np.clip(moved, 0, len(values) - 1)
+            other = values[inside]
+            low, high = moved < 0, moved >= len(values)
+            other[low] = before[np.minimum(-moved[low], len(values) - 1)]
+            other[high] = after[np.maximum(2 * (len(values) - 1) - moved[high], 0)]
+            if values.shape[-1] == 4:
+                other *= np.where(np.sum(other * values, -1, keepdims=True) < 0, -1.0, 1.0)
+            total += weight * other
+        weights += 2 * weight
+    return total / weights
+
+
+class _Path:
+    """A way over the ground (N, 2), with its corners rounded."""
+
+    def __init__(self, points: np.ndarray, size: float) -> None:
+        steps = np.linalg.norm(np.diff(points, axis=0), axis=-1)
+        along = np.concatenate([[0.0], np.cumsum(steps)])
+        count = int(np.clip(along[-1] / (_PATH_STEP * size), 16, 20_000)) + 1
+        keep = np.concatenate([[True], steps > 0])
+        even = np.linspace(0, along[-1], count)
+        line = np.stack([np.interp(even, along[keep], axis[keep]) for axis in points.T], -1)
+        self.points = _smooth_line(line, min(_CORNER * size / even[1], count) if even[1] > 0 else 0)
+        steps = np.linalg.norm(np.diff(self.points, axis=0), axis=-1)
+        self.along = np.concatenate([[0.0], np.cumsum(steps)])
+        self.length = float(self.along[-1])
+        tangent = np.gradient(self.points, axis=0)
+        self.yaw = np.unwrap(np.arctan2(tangent[:, 0], tangent[:, 1]))
+
+    def shares(self, line: np.ndarray) -> np.ndarray:
+        """How far along the way each point of the line (N, 2) is that it was made of, 0 to 1."""
+        steps = np.linalg.norm(np.diff(line, axis=0), axis=-1)
+        return np.concatenate([[0.0], np.cumsum(steps)]) / steps.sum()
+
+    def at(self, share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Points (T, 2) and the yaw (T,) of the way at these shares of its length."""
+        along = share * self.length
+        place = np.stack([np.interp(along, self.along, axis) for axis in self.points.T], -1)
+        return place, np.interp(along, self.along, self.yaw)
 
 
 _SIDES = [

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from kinema.motion import rotations
 from kinema.motion.kinematics import forward_kinematics
 from kinema.motion.skeleton import Skeleton
 
@@ -43,8 +42,8 @@ class Motion:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        root = np.array(self.root_position, dtype=np.float64)
-        quats = np.array(self.rotations, dtype=np.float64)
+        root = np.asarray(self.root_position, dtype=np.float64)
+        quats = np.asarray(self.rotations, dtype=np.float64)
         joints = len(self.skeleton)
         if root.ndim != 2 or root.shape[1] != 3 or not 1 <= len(root) <= MAX_FRAMES:
             raise ValueError(f"root_position must be (T, 3) with 1 to {MAX_FRAMES} frames, got {root.shape}")
@@ -54,13 +53,15 @@ class Motion:
             raise ValueError(f"fps must be above 0 and at most 10000, got {self.fps}")
         if not (np.isfinite(root).all() and np.isfinite(quats).all()):
             raise ValueError("a motion must be finite numbers")
-        length = np.linalg.norm(quats, axis=-1)
-        if np.abs(length - 1).max() > 0.01:
+        length = np.sqrt(np.einsum("...i,...i->...", quats, quats))
+        deviation = np.abs(length - 1).max()
+        if deviation > 0.01:
             raise ValueError(
                 f"rotations must be unit quaternions, got lengths {length.min():.3f} to {length.max():.3f}"
             )
-        quats = rotations.normalize(quats)
-        arrays: dict[str, np.ndarray] = {"root_position": root, "rotations": quats}
+        # what is of unit length to rounding stays as it is, bit by bit
+        quats = quats / length[..., None] if deviation > 1e-14 else _unwritable(quats)
+        arrays: dict[str, np.ndarray] = {"root_position": _unwritable(root), "rotations": quats}
         if self.contacts is not None:
             contacts = np.array(self.contacts, dtype=bool)
             if contacts.shape != (len(root), joints):
@@ -106,3 +107,8 @@ class Motion:
         from kinema.formats import save  # the one look upwards: a motion knows its files, not how they are written
 
         save(self, path, **options)
+
+
+def _unwritable(array: np.ndarray) -> np.ndarray:
+    """A copy that nobody else holds, or the array itself where nobody can write to it (long motions are large)."""
+    return array if array.base is None and not array.flags.writeable else np.array(array)

@@ -165,9 +165,16 @@ def from_6d(vectors: Array) -> Array:
 
 def from_euler(angles: Array, order: str) -> Array:
     """Intrinsic Euler angles (..., len(order)) in radians, applied in the order given ("ZXY": Z first) -> (..., 4)."""
-    result = np.broadcast_to(IDENTITY, (*angles.shape[:-1], 4))
-    for column, axis in enumerate(order):
-        result = multiply(result, from_axis_angle(_AXES[axis], angles[..., column]))
+    half = np.moveaxis(np.asarray(angles), -1, 0) / 2
+    w, v = 1.0, [0.0, 0.0, 0.0]
+    for cos, sin, axis in zip(np.cos(half), np.sin(half), order, strict=True):
+        k = "XYZ".index(axis)
+        i, j = (k + 1) % 3, (k + 2) % 3
+        # times a rotation about one axis, which costs half of a full product
+        w, v[k] = w * cos - v[k] * sin, v[k] * cos + w * sin
+        v[i], v[j] = v[i] * cos + v[j] * sin, v[j] * cos - v[i] * sin
+    result = np.empty((*half.shape[1:], 4))
+    result[..., 0], (result[..., 1], result[..., 2], result[..., 3]) = w, v
     return result
 
 
@@ -176,18 +183,19 @@ def to_euler(quats: Array, order: str) -> Array:
 
     At gimbal lock the third angle is set to zero.
     """
-    matrices = to_matrix(quats)
     i, j, k = ("XYZ".index(axis) for axis in order)
     sign = 1.0 if (j - i) % 3 == 1 else -1.0
-    sine = np.clip(sign * matrices[..., i, k], -1, 1)
+    w, a, b, c = (quats[..., column] for column in (0, 1 + i, 1 + j, 1 + k))
+    sine = np.clip(2 * (w * b + sign * a * c), -1, 1)
     second = np.arcsin(sine)
     locked = np.abs(sine) > 1 - 1e-13
+    # of the rotation matrix only those entries in which the angles stand alone
     first = np.where(
         locked,
-        np.arctan2(sign * matrices[..., k, j], matrices[..., j, j]),
-        np.arctan2(-sign * matrices[..., j, k], matrices[..., k, k]),
+        np.arctan2(2 * (w * a + sign * b * c), 1 - 2 * (a * a + c * c)),
+        np.arctan2(2 * (w * a - sign * b * c), 1 - 2 * (a * a + b * b)),
     )
-    third = np.where(locked, 0.0, np.arctan2(-sign * matrices[..., i, j], matrices[..., i, i]))
+    third = np.where(locked, 0.0, np.arctan2(2 * (w * c - sign * a * b), 1 - 2 * (b * b + c * c)))
     return np.stack([first, second, third], -1)
 
 

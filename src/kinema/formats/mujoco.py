@@ -1,0 +1,403 @@
+"""MuJoCo: humanoid robots from MJCF, and their motions as rows of qpos in .csv and .npz files.
+
+A row is the position x y z of the free root in metres, its quaternion (w x y z, or x y z w where that is said) and the
+angles of the hinges in radians, in the order of the MJCF file. MuJoCo's world is Z up and its robots face +X, so our
+(x, y, z) is their (y, z, x). A .csv file has commas, lines that begin with # are comments, and one of them may say
+`fps 30`; a line of column names before the numbers is allowed. An .npz file holds `qpos` (T, 7 + H) and the rate as
+`fps` or `frequency`.
+
+Of an MJCF file only the tree of bodies, joints and simple geoms is handed to MuJoCo: meshes, textures, plugins and
+other files are never opened.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from xml.parsers import expat
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+
+from kinema.formats.arrays import read_arrays
+from kinema.formats.files import atomic_write
+from kinema.motion import rotations as rot
+from kinema.motion.motion import MAX_FRAMES, Motion
+from kinema.motion.robot import Hinge, Robot, hinge_angles, pose
+from kinema.motion.robot_retarget import retarget_to_robot
+from kinema.motion.skeleton import MAX_JOINTS, Skeleton
+
+MAX_MJCF_BYTES = 4_000_000
+MAX_DEPTH = 200
+MAX_ELEMENTS = 20_000
+MAX_CSV_BYTES = 1_000_000_000
+MAX_LINE = 65_536
+MAX_MAGNITUDE = 1e6
+
+_PLACE = {"pos", "quat", "axisangle", "xyaxes", "zaxis", "euler"}
+_KEPT = {  # the elements that say how a body moves, and their attributes that do
+    "mujoco": {"model"},
+    "compiler": {"angle", "eulerseq", "autolimits"},
+    "default": {"class"},
+    "worldbody": set(),
+    "body": {"name", "childclass", *_PLACE},
+    "frame": {"name", "childclass", *_PLACE},
+    "joint": {"name", "class", "type", "pos", "axis", "range", "limited", "ref"},
+    "freejoint": {"name"},
+    "geom": {"class", "type", "size", "fromto", "contype", "conaffinity", *_PLACE},
+}
+_REFUSED = {"include", "attach", "replicate", "composite", "flexcomp"}
+_SHAPES_OF_FILES = {"mesh", "hfield", "sdf"}
+_SPHERE, _CAPSULE, _ELLIPSOID, _CYLINDER, _BOX = 2, 3, 4, 5, 6  # mjtGeom
+_FREE, _HINGE = 0, 3  # mjtJoint
+
+
+def read_robot(path: str | os.PathLike[str]) -> Robot:
+    """Read a humanoid robot from an MJCF file: one body with a free joint, and hinges below it.
+
+    The rest pose is MuJoCo's own (qpos0), so that default angles are the `ref` of the joints, zero as a rule.
+    Links without a joint are kept as joints that never turn.
+
+    Raises:
+        ValueError: the file is damaged, too large, includes other files, or is not such a robot; mujoco is missing.
+        OSError: the file cannot be read.
+    """
+    path = Path(path)
+    text = _Kinematics(path).text()
+    try:
+        mujoco: Any = import_module("mujoco")
+    except ImportError:
+        raise ValueError(f"{path}: robots need MuJoCo; pip install 'kinema[robots]'") from None
+    try:
+        model = mujoco.MjModel.from_xml_string(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: MuJoCo refuses it: {' '.join(str(error).split())[:300]}") from None
+    free = [joint for joint in range(model.njnt) if model.jnt_type[joint] == _FREE]
+    if len(free) != 1:
+        many = "no body" if not free else f"{len(free)} bodies"
+        raise ValueError(f"{path}: has {many} with a free joint; a robot has one, its root (<freejoint/>)")
+    root = int(model.jnt_bodyid[free[0]])
+    for joint in range(model.njnt):
+        name, kind, body = model.joint(joint).name or f"number {joint}", model.jnt_type[joint], model.jnt_bodyid[joint]
+        if kind not in (_FREE, _HINGE):
+            raise ValueError(f"{path}: joint {name!r} is a ball or slide joint; only hinges are read")
+        if kind == _HINGE and (body == root or model.body_rootid[body] != root):
+            raise ValueError(f"{path}: hinge {name!r} is not below the body with the free joint")
+    data = mujoco.MjData(model)
+    mujoco.mj_kinematics(model, data)
+    for array in (data.xpos, data.xaxis, data.xanchor, data.geom_xpos, model.jnt_range, model.qpos0):
+        if not np.isfinite(array).all() or np.abs(array).max(initial=0) > MAX_MAGNITUDE:
+            raise ValueError(f"{path}: its numbers are not those of a robot")
+    if not 1 < model.njnt <= MAX_JOINTS or model.nbody > MAX_JOINTS:
+        raise ValueError(f"{path}: has {model.njnt - 1} hinges and {model.nbody} bodies; a robot has 1 to {MAX_JOINTS}")
+    return _robot(model, data, root)
+
+
+def _robot(model: Any, data: Any, root: int) -> Robot:
+    names, parents, positions, hinges = [], [], [], []
+    last: dict[int, int] = {}  # the joint that carries a body
+    for body in range(root, model.nbody):
+        if model.body_rootid[body] != root:
+            continue
+        label = model.body(body).name or f"body{body}"
+        own = [
+            joint for joint in range(model.njnt) if model.jnt_bodyid[joint] == body and model.jnt_type[joint] != _FREE
+        ]
+        parent = last.get(int(model.body_parentid[body]), -1)
+        for joint in own or [None]:
+            final = joint is None or joint == own[-1]
+            name = label if final else model.joint(joint).name or f"{label}_{joint}"
+            while name in names:
+                name += "_"
+            if joint is not None:
+                low, high = model.jnt_range[joint] if model.jnt_limited[joint] else (-np.inf, np.inf)
+                axis = rot.normalize(_to_ours(data.xaxis[joint]))
+                default = float(model.qpos0[model.jnt_qposadr[joint]])
+                label_of_hinge = model.joint(joint).name or f"{label}_{joint}"
+                hinges.append(Hinge(label_of_hinge, len(names), tuple(axis.tolist()), float(low), float(high), default))
+            names.append(name)
+            parents.append(parent)
+            positions.append(_to_ours(data.xpos[body] if joint is None else data.xanchor[joint]))
+            parent = len(names) - 1
+        last[body] = parent
+    points = [point for body in last for point in _contacts(model, data, body, last[body], positions)]
+    offsets = [
+        here - positions[parent] if parent >= 0 else np.zeros(3)
+        for here, parent in zip(positions, parents, strict=True)
+    ]
+    return Robot(
+        name=model.names[: model.names.index(b"\0")].decode("utf-8", "replace") or "robot",
+        skeleton=Skeleton(tuple(names), tuple(parents), np.array(offsets)),
+        hinges=tuple(hinges),
+        root_rest=tuple(_quaternion_to_ours(rot.normalize(model.qpos0[3:7])).tolist()),
+        height=float(model.qpos0[2]),
+        contact_joints=np.array([joint for joint, _, _ in points], dtype=int),
+        contact_points=np.array([point for _, point, _ in points]).reshape(-1, 3),
+        contact_radii=np.array([radius for _, _, radius in points], dtype=float),
+    )
+
+
+def _contacts(model: Any, data: Any, body: int, joint: int, positions: list[np.ndarray]) -> Iterator[tuple]:
+    """Spheres that touch the ground where the geoms of a body do: (joint, centre in its frame, radius)."""
+    circle = [(np.cos(angle), np.sin(angle)) for angle in np.arange(8) * np.pi / 4]
+    for geom in range(model.ngeom):
+        if model.geom_bodyid[geom] != body or not (model.geom_contype[geom] or model.geom_conaffinity[geom]):
+            continue
+        kind, (a, b, c) = model.geom_type[geom], model.geom_size[geom]
+        radius, points = 0.0, [(0.0, 0.0, 0.0)]
+        if kind == _SPHERE:
+            radius = a
+        elif kind == _CAPSULE:
+            radius, points = a, [(0, 0, -b), (0, 0, b)]
+        elif kind == _CYLINDER:
+            points = [(a * x, a * y, z) for x, y in circle for z in (-b, b)]
+        elif kind == _BOX:
+            points = [(x, y, z) for x in (-a, a) for y in (-b, b) for z in (-c, c)]
+        elif kind == _ELLIPSOID:
+            points = [(-a, 0, 0), (a, 0, 0), (0, -b, 0), (0, b, 0), (0, 0, -c), (0, 0, c)]
+        else:
+            continue
+        for point in points:
+            world = data.geom_xpos[geom] + data.geom_xmat[geom].reshape(3, 3) @ np.array(point)
+            yield joint, _to_ours(world) - positions[joint], float(radius)
+
+
+def _to_ours(vectors: np.ndarray) -> np.ndarray:
+    return vectors[..., [1, 2, 0]]
+
+
+def _to_mujoco(vectors: np.ndarray) -> np.ndarray:
+    return vectors[..., [2, 0, 1]]
+
+
+def _quaternion_to_ours(quats: np.ndarray) -> np.ndarray:
+    return quats[..., [0, 2, 3, 1]]
+
+
+def _quaternion_to_mujoco(quats: np.ndarray) -> np.ndarray:
+    return quats[..., [0, 3, 1, 2]]
+
+
+class _Kinematics:
+    """The MJCF text with nothing in it but what moves, so that no other file is named and no plugin runs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.pieces: list[str] = []
+        self.open: list[str] = []  # tags of the elements around the place
+        self.kept: list[bool] = []  # whether each of them is kept
+        self.count = 0
+        self.parser = expat.ParserCreate()
+        self.parser.StartElementHandler, self.parser.EndElementHandler = self.start, self.end
+        self.parser.StartDoctypeDeclHandler = lambda *_: self.refuse("has a DOCTYPE, which no MJCF needs")
+
+    def text(self) -> str:
+        if self.path.stat().st_size > MAX_MJCF_BYTES:
+            raise ValueError(f"{self.path}: is larger than {MAX_MJCF_BYTES // 1_000_000} MB, which no robot's MJCF is")
+        try:
+            self.parser.Parse(self.path.read_bytes(), True)
+        except (expat.ExpatError, LookupError) as error:  # LookupError: an encoding that Python does not know
+            raise ValueError(f"{self.path}: is not XML, or damaged: {error}") from None
+        return "".join(self.pieces)
+
+    def refuse(self, why: str) -> None:
+        raise ValueError(f"{self.path}: line {self.parser.CurrentLineNumber}: {why}")
+
+    def start(self, tag: str, attributes: dict[str, str]) -> None:
+        self.count += 1
+        if not self.open and tag != "mujoco":
+            self.refuse(f"begins with <{tag[:40]}>, so it is not the MJCF of a robot")
+        if len(self.open) >= MAX_DEPTH or self.count > MAX_ELEMENTS:
+            self.refuse(f"has more than {MAX_DEPTH} nested or {MAX_ELEMENTS} elements, which no robot has")
+        kept = all(self.kept) and tag in _KEPT
+        if all(self.kept) and tag in _REFUSED:
+            self.refuse(f"<{tag}> is not followed; name the file with the bodies, or save it whole (mj_saveLastXML)")
+        if tag == "geom" and "default" not in self.open:
+            drawn_by_file = {"mesh", "hfield"} & attributes.keys() or attributes.get("type") in _SHAPES_OF_FILES
+            kept = kept and "body" in self.open and not drawn_by_file
+        self.open.append(tag)
+        self.kept.append(kept)
+        if kept:
+            wanted = {key: value for key, value in attributes.items() if key in _KEPT[tag]}
+            if wanted.get("type") in _SHAPES_OF_FILES:
+                del wanted["type"]
+            self.pieces.append(f"<{tag}{''.join(f' {key}={quoteattr(value)}' for key, value in wanted.items())}>")
+            if len(self.open) == 1:  # bodies without mass, as their geoms or <inertial> are not read
+                self.pieces.append('<compiler boundmass="1" boundinertia="1" balanceinertia="true"/>')
+
+    def end(self, tag: str) -> None:
+        self.open.pop()
+        if self.kept.pop():
+            self.pieces.append(f"</{tag}>")
+
+
+def read_qpos(
+    path: str | os.PathLike[str],
+    robot: Robot | str | os.PathLike[str] | None = None,
+    fps: float | None = None,
+    quaternion: str | None = None,
+) -> Motion:
+    """Read a robot's motion from a .csv or .npz file of qpos, onto the robot's skeleton.
+
+    Args:
+        path: the file.
+        robot: a Robot, or its MJCF file.
+        fps: frames per second; needed where the file does not say it, and stronger than what it says.
+        quaternion: order of the root's quaternion, "wxyz" (the default, MuJoCo's own) or "xyzw" (the retargeted LAFAN1
+            set of Unitree and the tools around it). A file of our own says its order itself.
+
+    Raises:
+        ValueError: no robot or rate is given, or the file is damaged or not of this robot.
+        OSError: the file cannot be read.
+    """
+    path = Path(path)
+    robot = _load_robot(robot, path)
+    names = [hinge.name for hinge in robot.hinges]
+    if path.suffix.lower() == ".npz":
+        arrays = read_arrays(path, {"qpos": "fiu", "fps": "fiu", "frequency": "fiu"})
+        rows = arrays.get("qpos", np.zeros(0)).astype(np.float64)
+        rate = arrays.get("fps", arrays.get("frequency"))
+        stated = float(rate.reshape(-1)[0]) if rate is not None and rate.size == 1 else None
+    else:
+        rows, stated, stated_order = _read_csv(path, names)
+        quaternion = quaternion or stated_order
+    if rows.ndim != 2 or not len(rows) or rows.shape[1] != 7 + len(names):
+        raise ValueError(
+            f"{path}: has numbers of shape {rows.shape}; {robot.name} needs (frames, {7 + len(names)}): root position, "
+            f"quaternion and {len(names)} hinges"
+        )
+    if not np.isfinite(rows).all() or np.abs(rows).max() > MAX_MAGNITUDE:
+        frame = int(np.argmax(~(np.abs(rows).max(1) <= MAX_MAGNITUDE)))
+        raise ValueError(f"{path}: frame {frame} holds numbers that are not finite or beyond {MAX_MAGNITUDE:g}")
+    quats = rows[:, 3:7][:, _order(quaternion)]
+    length = np.linalg.norm(quats, axis=1)
+    if np.abs(length - 1).max() > 0.02:
+        frame = int(np.argmax(np.abs(length - 1)))
+        raise ValueError(
+            f"{path}: frame {frame}: columns 4 to 7 must be a unit quaternion; their length is {length[frame]:.3g}"
+        )
+    fps = stated if fps is None else fps
+    if fps is None:
+        raise ValueError(f"{path}: does not say its frame rate; give it as fps (--input-fps)")
+    root = rot.multiply(_quaternion_to_ours(rot.normalize(quats)), rot.inverse(np.array(robot.root_rest)))
+    position, rotations = pose(robot, _to_ours(rows[:, :3]), root, rows[:, 7:])
+    return Motion(robot.skeleton, fps, position, rotations, metadata={"robot": robot.name})
+
+
+def write_qpos(
+    motion: Motion,
+    path: str | os.PathLike[str],
+    robot: Robot | str | os.PathLike[str] | None = None,
+    quaternion: str = "wxyz",
+) -> None:
+    """Write a motion as a robot's qpos, to .csv or .npz.
+
+    A motion on the robot's own skeleton is written as it is, any other one put onto the robot first
+    (`retarget_to_robot`).
+
+    Args:
+        motion: of the robot, or of any humanoid.
+        path: .csv: a comment that says the rate, one that names the columns, then a row a frame. .npz: `qpos`
+            (T, 7 + H), `fps` and `joint_names` of the hinges; quaternions always w x y z.
+        robot: a Robot, or its MJCF file.
+        quaternion: order of the root's quaternion in .csv, "wxyz" or "xyzw".
+
+    Raises:
+        ValueError: no robot is given, the motion is no humanoid's, or turns where the robot cannot.
+        OSError: the file cannot be written.
+    """
+    path = Path(path)
+    robot = _load_robot(robot, path)
+    order = _order(quaternion)
+    if motion.skeleton != robot.skeleton:
+        motion = retarget_to_robot(motion, robot)
+    angles = hinge_angles(robot, motion)
+    root = rot.unroll(rot.multiply(motion.rotations[:, 0], np.array(robot.root_rest)))
+    quats = _quaternion_to_mujoco(root)
+    names = [hinge.name for hinge in robot.hinges]
+    if path.suffix.lower() == ".npz":
+        rows = np.concatenate([_to_mujoco(motion.root_position), quats, angles], 1)
+        with atomic_write(path) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, qpos=rows, fps=motion.fps, joint_names=np.array(names))
+        return
+    rows = np.concatenate([_to_mujoco(motion.root_position), quats[:, np.argsort(order)], angles], 1)
+    columns = ["root_x", "root_y", "root_z", *(f"root_q{letter}" for letter in quaternion), *names]
+    header = f"fps {motion.fps:.12g}, quaternion {quaternion}\n{','.join(columns)}"
+    with atomic_write(path) as temporary:
+        np.savetxt(temporary, rows, fmt="%.9g", delimiter=",", header=header, encoding="utf-8")
+
+
+def _load_robot(robot: Robot | str | os.PathLike[str] | None, path: Path) -> Robot:
+    if robot is None:
+        raise ValueError(f"{path}: holds the numbers of a robot's joints; name the robot's MJCF file as robot (--robot)")
+    return robot if isinstance(robot, Robot) else read_robot(robot)
+
+
+def _order(quaternion: str | None) -> list[int]:
+    """Which columns of a quaternion in the file are w, x, y, z."""
+    if quaternion not in (None, "wxyz", "xyzw"):
+        raise ValueError(f"the order of a quaternion is wxyz or xyzw, got {quaternion!r}")
+    return [3, 0, 1, 2] if quaternion == "xyzw" else [0, 1, 2, 3]
+
+
+def _read_csv(path: Path, names: list[str]) -> tuple[np.ndarray, float | None, str | None]:
+    """Rows of numbers, and the rate and the order of the quaternion if a comment says them."""
+    if path.stat().st_size > MAX_CSV_BYTES:
+        raise ValueError(f"{path}: is larger than {MAX_CSV_BYTES // 1_000_000} MB, which no motion needs")
+    rows: list[np.ndarray] = []
+    fps: float | None = None
+    order: str | None = None
+    columns: list[int] | None = None
+    with open(path, encoding="utf-8-sig", errors="replace", newline=None) as file:
+        number = 0
+        while line := file.readline(MAX_LINE):
+            number += 1
+            if number > MAX_FRAMES + 1000:
+                raise ValueError(f"{path}: has more than {MAX_FRAMES} frames")
+            line = line.strip()
+            if not line:
+                continue
+            if line.startswith("#"):
+                if found := re.search(r"\bfps\b\W{0,3}([0-9.]+)", line[:200]):
+                    fps = _number(found[1])
+                if found := re.search(r"\bquaternion (wxyz|xyzw)\b", line[:200]):
+                    order = found[1]
+                continue
+            cells = line.split(",")
+            try:
+                row = np.array(cells, dtype=np.float64)
+            except ValueError:
+                if rows or columns is not None:
+                    raise ValueError(f"{path}: line {number} is not a row of numbers between commas") from None
+                columns = _columns([cell.strip().strip('"') for cell in cells], names)
+                continue
+            if len(row) != 7 + len(names):
+                raise ValueError(
+                    f"{path}: line {number} has {len(row)} numbers; the robot needs {7 + len(names)}: root position, "
+                    f"quaternion and {len(names)} hinges"
+                )
+            if not np.isfinite(row).all():
+                raise ValueError(f"{path}: line {number} holds a number that is not finite")
+            rows.append(row)
+    if not rows:
+        raise ValueError(f"{path}: holds no rows of numbers")
+    table = np.array(rows)
+    return (table[:, columns] if columns else table), fps, order
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _columns(header: list[str], names: list[str]) -> list[int]:
+    """Which column each number of qpos is in, by the names of the hinges; their own order where the names differ."""
+    if len(header) == 7 + len(names) and set(header[7:]) == set(names):
+        return [*range(7), *(header.index(name) for name in names)]
+    return list(range(7 + len(names)))
