@@ -190,7 +190,7 @@ def test_bad_targets_are_refused(content, said, refused, place):
 
 def test_hostile_json_is_refused(refused, place):
     (place / "deep.json").write_text("[" * 100_000)
-    assert "nested" in refused("generate", "x", "--path", "deep.json")
+    assert "deep.json" in refused("generate", "x", "--path", "deep.json")
     (place / "binary.json").write_bytes(bytes(range(256)))
     assert "not JSON" in refused("generate", "x", "--path", "binary.json")
 
@@ -277,6 +277,12 @@ def test_fbx_without_blender_says_what_to_do(refused, place, monkeypatch):
         ["retarget", "walk.bvh", "x.fbx", "y.fbx"],
     ):
         assert "kinema fbx setup" in refused(*command), command
+
+
+def test_mp4_without_ffmpeg_says_what_to_do_before_the_work(refused, place, monkeypatch):
+    monkeypatch.setenv("PATH", str(place))
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    assert "ffmpeg" in refused("generate", "x", "-o", "y.mp4")
 
 
 def test_damaged_glb_and_config_are_refused_by_info(refused, place):

@@ -48,7 +48,7 @@ def test_a_bad_file_does_not_stop_the_others(kinema, mocap, place):
     (mocap / "deep" / "broken\x1b[31m.bvh").write_text("nonsense")
     (mocap / "a.npz").write_bytes(b"PK")
     (mocap / "secret.bvh").mkdir()  # a folder with the name of a file
-    outcome = kinema("convert", "mocap", "out", "--to", ".npz", "--fps", "15")
+    outcome = kinema("convert", "mocap", "out", "--to", ".npz", "--fps", "15", "--unit", "cm")
     assert (outcome.status, outcome.out) == (2, "")
     lines = outcome.err.splitlines()
     assert len(lines) == 3

@@ -78,6 +78,24 @@ def test_a_character_wears_the_motion(kinema, place, hero, walk):
     assert travelled == pytest.approx(2 / 3 * walk.root_position[-1, 2], rel=0.05)
 
 
+@pytest.mark.parametrize("animation, frames", [("0", 90), ("1", 1), ("motion", 1), ("motion 2", 90)])
+def test_one_of_several_animations_is_chosen(animation, frames, kinema, place, hero):
+    kinema("retarget", "walk.bvh", "hero.glb", "worn.glb")
+    assert kinema("retarget", "worn.glb", "body", "x.npz", "--animation", animation).status == 0
+    assert len(load(place / "x.npz")) == frames
+    assert "motion 2" in kinema("retarget", "worn.glb", "body", "y.npz", "--animation", "run").err
+
+
+def test_convert_puts_a_character_into_every_file_of_a_folder(kinema, place, hero, walk):
+    for name in ("a.bvh", "b/c.npz"):
+        walk.save(place / "mocap" / name)
+    outcome = kinema("convert", "mocap", "out", "--to", "glb", "--character", "hero.glb", "--fps", "15")
+    assert (outcome.status, outcome.out) == (0, "out: 2 converted\n")
+    for name in ("a.glb", "b/c.glb"):
+        assert document(place / "out" / name)["materials"] == document(hero)["materials"]
+        assert load(place / "out" / name).fps == 15
+
+
 @pytest.mark.parametrize("ending", [".bvh", ".npz"])
 def test_other_formats_get_the_skeleton_of_the_character(ending, kinema, place, hero):
     assert kinema("retarget", "walk.bvh", "hero.glb", f"out/x{ending}").status == 0

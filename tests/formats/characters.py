@@ -136,7 +136,7 @@ def _pose(skeleton: Skeleton, kind: str) -> np.ndarray:
         for side, sign in (("left", -1), ("right", 1)):
             joint = skeleton.index(f"{side}_shoulder")
             quats[joint] = rot.from_axis_angle(np.array([0, 0, 1.0]), np.array(sign * np.pi / 4))
-    positions = forward_kinematics(skeleton, np.array([0, 0.999, 0]), quats)[0]
+    positions = forward_kinematics(skeleton, np.array([0, 1.031, 0]), quats)[0]
     return positions * (-1, 1, -1) if kind == "vrm0" else positions
 
 
@@ -258,9 +258,11 @@ def _boxes(skeleton: Skeleton, places: np.ndarray) -> tuple[np.ndarray, np.ndarr
     faces = np.array([[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1], [2, 3, 7], [2, 7, 6],
                       [0, 2, 6], [0, 6, 4], [1, 5, 7], [1, 7, 3]])  # fmt: skip
     points, triangles, which = [], [], []
+    left = places[skeleton.index("left_hip"), 0] - places[0, 0]
+    facing = np.array([np.sign(left), 1, np.sign(left)])
     for joint in range(len(skeleton)):
         for child in skeleton.children[joint] or (-1,):
-            bone = places[child] - places[joint] if child >= 0 else skeleton.tips[joint] * np.sign(places[0, 1])
+            bone = places[child] - places[joint] if child >= 0 else skeleton.tips[joint] * facing
             length = float(np.linalg.norm(bone))
             if length < 1e-3:
                 continue
@@ -269,10 +271,9 @@ def _boxes(skeleton: Skeleton, places: np.ndarray) -> tuple[np.ndarray, np.ndarr
             triangles.append(faces + 8 * len(which))
             points.append(box)
             which.append(joint)
-    points = np.stack(points)
-    lowest = points[..., 1].argmin()
-    points.reshape(-1, 3)[lowest, 1] = 0.0
-    return points.reshape(-1, 3), np.concatenate(triangles), np.repeat(which, 8)
+    points = np.concatenate(points)
+    points[points[:, 1] < 0.029, 1] = 0
+    return points, np.concatenate(triangles), np.repeat(which, 8)
 
 
 def dance(glb: Glb, at: dict[str, int], *, count: int = 20, fps: float = 30, seed: int = 0, **options) -> np.ndarray:
@@ -291,6 +292,16 @@ def dance(glb: Glb, at: dict[str, int], *, count: int = 20, fps: float = 30, see
             tracks.append((node, "translation", times, start + path, "LINEAR"))
     glb.animate(options.pop("name", "dance"), tracks, **options)
     return times
+
+
+def seeds(folder: Path) -> list[Path]:
+    """One small file of each kind, written into a folder, for fuzzing."""
+    paths = []
+    for kind, suffix in zip(KINDS, (".glb", ".vrm", ".vrm", ".glb", ".gltf"), strict=True):
+        glb, at, _ = make_character(kind)
+        dance(glb, at, count=4)
+        paths.append(glb.save(folder / f"{kind}{suffix}"))
+    return paths
 
 
 def read_array(document: dict, binary: bytes, index: int) -> np.ndarray:

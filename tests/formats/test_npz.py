@@ -111,7 +111,7 @@ def test_a_zip_bomb_is_refused_unopened(tmp_path, motion):
     at = content.rindex(b"rotations.npy") - 46
     content[at + 24 : at + 28] = (3_000_000_000).to_bytes(4, "little")
     path.write_bytes(bytes(content))
-    with pytest.raises(ValueError, match="unpacks to more than 2 GB"):
+    with pytest.raises(ValueError, match=r"unpacks to .* MB, which no motion needs"):
         read_npz(path)
 
 

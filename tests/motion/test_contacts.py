@@ -10,14 +10,19 @@ from kinema.motion import rotations as rot
 from kinema.motion.contacts import (
     ANKLE_HEIGHT,
     TOE_HEIGHT,
+    body_size,
+    clean_feet,
     foot_contacts,
     foot_skating,
     foot_sliding,
     land,
+    leg_length,
     lift_feet,
     lock_feet,
 )
+from kinema.motion.editing import ground
 from kinema.motion.kinematics import two_bone_ik
+from kinema.motion.skeleton import BODY_WITH_HANDS
 
 ANKLES = [BODY.index("left_ankle"), BODY.index("right_ankle")]
 TOES = [BODY.index("left_foot"), BODY.index("right_foot")]
@@ -247,3 +252,56 @@ def test_floating_is_taken_away_and_jumps_are_not(steps: tuple[Motion, np.ndarra
     jump[50:68, 1] = 0.4 * np.sin(np.pi * np.arange(18) / 18)  # 0.6 s in the air
     jumps = moved(standing(120), jump)
     np.testing.assert_allclose(land(jumps).root_position, jumps.root_position, atol=1e-3)
+
+
+# other sizes
+
+
+def sized(motion: Motion, size: float) -> Motion:
+    """The same motion of a body that is larger by a factor, with the ground where it was."""
+    body = Skeleton(BODY.names, BODY.parents, BODY.offsets * size, BODY.tips * size)
+    return motion.replace(skeleton=body, root_position=motion.root_position * size, contacts=motion.contacts)
+
+
+@pytest.mark.parametrize("size", [0.02, 0.6, 3.0, 150.0])
+def test_a_child_and_a_giant_touch_the_ground_as_an_adult_does(steps: tuple[Motion, np.ndarray], size: float) -> None:
+    motion, _ = steps
+    slide = 0.2 * np.arange(len(motion))[:, None] / motion.fps * [0.6, 0, -0.8]
+    motion = moved(motion, slide + np.array([0, -0.01, 0]))
+    other = sized(motion, size)
+    np.testing.assert_array_equal(foot_contacts(other), foot_contacts(motion))
+    assert foot_sliding(other) == pytest.approx(size * foot_sliding(motion))
+    assert foot_skating(other) == pytest.approx(foot_skating(motion))
+    for clean in (ground, land, lock_feet, lift_feet, clean_feet):
+        expected, found = sized(clean(motion), size), clean(other)
+        np.testing.assert_allclose(found.joint_positions(), expected.joint_positions(), atol=1e-6 * size)
+        assert (found.contacts is None) == (expected.contacts is None)
+
+
+def test_the_size_of_a_body_is_that_of_its_legs() -> None:
+    assert body_size(BODY) == 1.0
+    assert body_size(BODY_WITH_HANDS) == 1.0
+    long_arms = np.array([1.5 if name.endswith(("elbow", "wrist")) else 1.0 for name in BODY.names])[:, None]
+    assert body_size(Skeleton(BODY.names, BODY.parents, BODY.offsets * long_arms)) == 1.0
+    assert body_size(Skeleton(BODY.names, BODY.parents, BODY.offsets / 4)) == pytest.approx(0.25)
+    joints = {name: joint for joint, name in enumerate(BODY.names)}
+    assert leg_length(BODY, joints) == pytest.approx(0.834)
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        ({"left_ankle": None}, "the left leg is not known"),
+        ({"left_ankle": "left_wrist"}, "the left ankle does not hang below the left hip"),
+        ({"left_ankle": "left_hip", "right_ankle": "right_hip"}, "the legs have no length"),
+    ],
+)
+def test_a_leg_that_cannot_be_measured_is_one_sentence(change: dict[str, str | None], sentence: str) -> None:
+    joints = {name: joint for joint, name in enumerate(BODY.names)}
+    for name, other in change.items():
+        if other is None:
+            del joints[name]
+        else:
+            joints[name] = BODY.index(other)
+    with pytest.raises(ValueError, match=sentence):
+        leg_length(BODY, joints)

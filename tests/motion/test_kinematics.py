@@ -213,3 +213,42 @@ def test_aim_with_a_child_elsewhere_is_refused() -> None:
     for child in ("right_foot", "left_ankle", "left_knee"):
         with pytest.raises(ValueError, match="not below"):
             aim(BODY, rotations, root, BODY.index("left_ankle"), BODY.index(child), root)
+
+
+def along_x_leg() -> Skeleton:
+    """A pelvis, and a leg whose bones lie along X at rest, with a twist bone in line with each."""
+    names = ("pelvis", "hip", "hip_twist", "knee", "knee_twist", "ankle")
+    offsets = np.array([[0, 0, 0], [0.1, 0, 0], [0.2, 0, 0], [0.25, 0, 0], [0.2, 0, 0], [0.2, 0, 0]])
+    return Skeleton(names, (-1, 0, 1, 2, 3, 4), offsets)
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_limbs_with_twist_bones_reach_and_keep_the_twist(seed: int) -> None:
+    rng, leg = np.random.default_rng(seed), along_x_leg()
+    rotations = rot.from_rotation_vector(rng.normal(0, 0.5, (20, 6, 3)))
+    for twist in (2, 4):
+        rotations[:, twist] = rot.from_axis_angle(np.array([1.0, 0, 0]), rng.normal(0, 1, 20))
+    root = rng.normal(0, 1, (20, 3))
+    positions, world = forward_kinematics(leg, root, rotations)
+    away = rot.normalize(rng.normal(size=(20, 3)))
+    target = positions[:, 1] + rng.uniform(0.1, 0.84, (20, 1)) * away
+    solved = two_bone_ik(leg, rotations, root, 5, target, bends=(1, 3), hinge=np.array([0.0, 1.0, 0.0]))
+    moved, turned = forward_kinematics(leg, root, solved)
+    np.testing.assert_allclose(moved[:, 5], target, atol=1e-9)
+    np.testing.assert_array_equal(solved[:, [0, 2, 4]], rotations[:, [0, 2, 4]])
+    assert rot.angle_between(turned[:, 5], world[:, 5]).max() < 1e-6
+
+
+def test_with_a_hinge_a_straight_limb_stays_as_straight_as_it_is() -> None:
+    leg, root = along_x_leg(), np.zeros(3)
+    rest = np.tile(rot.IDENTITY, (6, 1))
+    end = np.array([0.95, 0, 0])
+    for target in (end, end + (0.3, 0, 0)):
+        solved = two_bone_ik(leg, rest, root, 5, target, bends=(1, 3), hinge=np.array([0.0, 1.0, 0.0]))
+        assert rot.angle_between(solved, rest).max() < 1e-6
+    bent = two_bone_ik(leg, rest, root, 5, end - (0.3, 0, 0), bends=(1, 3), hinge=np.array([0.0, 1.0, 0.0]))
+    assert np.abs(rot.rotate(bent[3], np.array([0.0, 1, 0])) - (0, 1, 0)).max() < 1e-9  # about that hinge
+    assert forward_kinematics(leg, root, bent)[0][3, 2] > 0.1  # and forward about it: the knee points to +Z
+    with pytest.raises(ValueError, match="'hip' is not below joint 'ankle'"):
+        two_bone_ik(leg, rest, root, 1, end, bends=(0, 5))

@@ -67,7 +67,8 @@ ROBOT = make_robot()
 
 
 def random_angles(robot: Robot, frames: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).uniform(*robot.limits.T, (frames, len(robot.hinges)))
+    low, high = robot.limits.T
+    return np.random.default_rng(seed).uniform(low, high, (frames, len(robot.hinges)))
 
 
 def as_motion(robot: Robot, angles: np.ndarray) -> Motion:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from kinema.cli.files import Options, Reading, check_target, summary, write
+from kinema.cli.files import Options, Reading, check_target, is_long, summary, waiting, write
 from kinema.formats import READERS, WRITERS, ending
 from kinema.motion.motion import Motion
 
@@ -48,8 +48,9 @@ class Convert:
             raise ValueError(f"{self.source}: --to is for folders; the ending of OUT says the format of a file")
         self.reading.check([self.source], self.target)
         check_target(self.target, self.character, self.reading.robot)
-        motion = self._motion(self.source)
-        write(motion, self.target, self.character, self.reading.robot)
+        with waiting(f"converting {self.source.name}", is_long(self.source)):
+            motion = self._motion(self.source)
+            write(motion, self.target, self.character, self.reading.robot)
         print(f"{self.target}: {summary(motion)}")
 
     def _motion(self, source: Path) -> Motion:
@@ -119,12 +120,16 @@ class Convert:
     def _sources(self) -> list[Path]:
         """The motion files below IN, without hidden ones and without those below OUT."""
         out, found = self.target.resolve(), []
-        for folder, folders, names in os.walk(self.source):
+        for folder, folders, names in os.walk(self.source, onerror=_refuse):
             here = Path(folder)
             folders[:] = sorted(name for name in folders if not name.startswith(".") and (here / name).resolve() != out)
             shown = (here / name for name in sorted(names) if not name.startswith("."))
-            found += [path for path in shown if ending(path, READERS) in READERS]
+            found += [path for path in shown if ending(path, READERS) in READERS and path.is_file()]
         return found
+
+
+def _refuse(error: OSError) -> None:
+    raise error  # a folder that cannot be listed, which `os.walk` would pass over
 
 
 Command = Convert

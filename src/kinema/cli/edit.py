@@ -10,7 +10,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg, subcommand
 
-from kinema.cli.files import In, Options, Out, Reading, check_target, summary, write
+from kinema.cli.files import In, Options, Out, Reading, check_target, is_long, summary, waiting, write
 from kinema.motion.motion import Motion
 
 
@@ -24,8 +24,11 @@ class _Edit(ABC):
     def run(self) -> None:
         self.reading.check([self.source], self.out)
         check_target(self.out, robot=self.reading.robot)
-        motion = self.edit(self.reading.read(self.source))
-        write(motion, self.out, robot=self.reading.robot)
+        with waiting(f"reading {self.source.name}", is_long(self.source)):
+            motion = self.reading.read(self.source)
+        with waiting(f"editing {self.source.name}", is_long(motion)):
+            motion = self.edit(motion)
+            write(motion, self.out, robot=self.reading.robot)
         print(f"{self.out}: {summary(motion)}")
 
     @abstractmethod
@@ -113,9 +116,10 @@ class Join:
             raise ValueError("name the motion files to join")
         self.reading.check(self.sources, self.out)
         check_target(self.out, robot=self.reading.robot)
-        motions = [self.reading.read(source) for source in self.sources]
-        motion = concatenate([resample(motion, motions[0].fps) for motion in motions], self.blend)
-        write(motion, self.out, robot=self.reading.robot)
+        with waiting("joining", any(map(is_long, self.sources))):
+            motions = [self.reading.read(source) for source in self.sources]
+            motion = concatenate([resample(motion, motions[0].fps) for motion in motions], self.blend)
+            write(motion, self.out, robot=self.reading.robot)
         print(f"{self.out}: {summary(motion)}")
 
 

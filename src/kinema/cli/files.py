@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -99,7 +101,10 @@ def kind_of(path: Path) -> str:
         return kind
     from kinema.formats.arrays import read_names
 
-    names = read_names(path)
+    try:
+        names = read_names(path)
+    except (ValueError, OSError):  # which its reader will say better
+        return kind
     return kind if "format" in names else ".smplh.npz" if "trans" in names else ".qpos.npz" if "qpos" in names else kind
 
 
@@ -107,7 +112,8 @@ def check_target(path: Path, character: Path | None = None, robot: Path | None =
     """Before any work is done: can such a file be written?
 
     Raises:
-        ValueError: its ending is none of those that are written, or nothing that a character can be in.
+        ValueError: its ending is none of those that are written, or nothing that a character can be in, or the program
+            that writes it is missing.
         OSError: it is a folder, or the character is not there.
     """
     if (kind := ending(path, WRITERS)) not in WRITERS:
@@ -120,6 +126,10 @@ def check_target(path: Path, character: Path | None = None, robot: Path | None =
         from kinema.formats import blender
 
         blender.find()
+    if kind == ".mp4":
+        from kinema.formats.video import find_ffmpeg
+
+        find_ffmpeg()
     if character is not None:
         if kind not in WORN:
             raise ValueError(f"{path}: --character is for {' '.join(WORN)} files")
@@ -127,12 +137,39 @@ def check_target(path: Path, character: Path | None = None, robot: Path | None =
             raise FileNotFoundError(f"{character}: there is no such file")
 
 
-def write(motion: Motion, path: Path, character: Path | None = None, robot: Path | None = None) -> None:
-    """Write a motion, worn by a character (.glb, .fbx) or as the qpos of a robot (.csv, .qpos.npz)."""
-    options: dict[str, Any] = {"character": character} if character is not None else {}
+def write(
+    motion: Motion, path: Path, character: Path | None = None, robot: Path | None = None, **retargeting: Any
+) -> None:
+    """Write a motion, worn by a character (.glb, .fbx) or as the qpos of a robot (.csv, .qpos.npz).
+
+    `retargeting` says how it is put onto the character.
+    """
+    options: dict[str, Any] = {"character": character, **retargeting} if character is not None else {}
     if robot is not None and ending(path, WRITERS) in QPOS:
         options["robot"] = robot
     save(motion, path, **options)
+
+
+@contextmanager
+def waiting(doing: str, worth: bool) -> Iterator[None]:
+    """Show on a terminal that something is going on, and for how long, where that is `worth` it: above a second."""
+    if not (worth and sys.stderr.isatty()):  # rich alone takes 0.05 s to load
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        progress.add_task(doing, total=None)
+        yield
+
+
+def is_long(what: Path | Motion) -> bool:
+    """Whether reading a file or working on a motion may take longer than a second."""
+    if isinstance(what, Motion):
+        return len(what) * len(what.skeleton) > 50_000
+    return what.is_file() and what.stat().st_size > 5_000_000
 
 
 def summary(motion: Motion) -> str:

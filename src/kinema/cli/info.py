@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 from tyro.conf import Positional, arg
 
-from kinema.cli.files import GLTF, QPOS, Options, Reading, kind_of
+from kinema.cli.files import GLTF, QPOS, Options, Reading, is_long, kind_of, waiting
 from kinema.formats import READERS
 from kinema.models import registry
 from kinema.motion.motion import Motion
@@ -74,7 +74,8 @@ def _licences() -> None:
 def _file(path: Path, reading: Reading) -> dict[str, Any]:
     kind = kind_of(path)
     if kind not in GLTF:
-        return _motion(reading.read(path), kind)
+        with waiting(f"reading {path.name}", is_long(path)):
+            return _motion(reading.read(path), kind)
     from kinema.formats.character import describe_character
 
     facts = describe_character(path)

@@ -18,8 +18,9 @@ from kinema.motion.skeleton import BODY, BODY_WITH_HANDS
 class Joints:
     """Show which joint of a file plays which joint of the body, and whether its name told or how the tree hangs.
 
-    Example: kinema joints hero.glb -o match.json; correct match.json; kinema retarget walk.bvh hero.glb out.glb
-    --character-joints match.json
+    The file that -o writes can be corrected and given to `kinema retarget` with --joints or --character-joints.
+
+    Example: kinema joints hero.glb -o match.json
     """
 
     source: In
@@ -36,12 +37,13 @@ class Joints:
         overrides = None if self.joints is None else read_joint_map(self.joints)
         skeleton = self.reading.read(self.source).skeleton
         found = guess_joints(skeleton, overrides)
-        hands = any(name in found for name in BODY_WITH_HANDS.names[len(BODY) :])
         rows = {name: skeleton.names[found[name][0]] if name in found else "" for name in BODY_WITH_HANDS.names}
-        rows = {name: theirs for name, theirs in rows.items() if name in BODY.names or hands}
         width = max(map(len, rows.values()))
         for name, theirs in rows.items():
-            print(f"{name:<15} {_printable(theirs) or '-':<{width}}  {found[name][1] if theirs else ''}".rstrip())
+            if theirs:
+                print(f"{name:<15} {_printable(theirs):<{width}}  {found[name][1]}")
+            elif name in BODY.names:
+                print(f"{name:<15} -")
         others = [theirs for theirs in skeleton.names if theirs not in rows.values()]
         if others:
             print(f"\nnot matched: {_printable(', '.join(others))}")

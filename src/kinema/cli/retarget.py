@@ -9,8 +9,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from kinema.cli.files import CHARACTERS, WORN, In, Options, Reading, check_target, summary, write
-from kinema.formats import WRITERS, ending, load
+from kinema.cli.files import CHARACTERS, WORN, In, Options, Reading, check_target, is_long, summary, waiting, write
+from kinema.formats import READERS, WRITERS, ending, load
 from kinema.motion.motion import Motion
 from kinema.motion.retarget import retarget
 from kinema.motion.skeleton import BODY, BODY_WITH_HANDS, Skeleton
@@ -41,37 +41,29 @@ class Retarget:
     reading: Options = field(default_factory=Reading)
 
     def run(self) -> None:
-        self.reading.check([self.source], self.target)
         robot = Path(self.onto) if self.onto.lower().endswith(".xml") else None
+        self.reading.check([self.source], self.target)
         check_target(self.target, robot=robot or self.reading.robot)
-        if robot is not None and self.character_joints is not None:
-            raise ValueError(
-                f"{robot}: --character-joints is for characters, as a robot's joints are told by its links"
-            )
         joints, their_joints = (_joint_map(path) for path in (self.joints, self.character_joints))
-        motion = self.reading.read(self.source)
-        lines = [f"{self.source}: {describe_match(motion.skeleton, joints)}"]
-        character = None
-        if robot is not None:
-            from kinema.formats.mujoco import read_robot
-            from kinema.motion.robot_retarget import match_links, retarget_to_robot
-
-            model = read_robot(robot)
-            links = match_links(model.skeleton, their_joints)
-            found = " ".join(f"{name}={model.skeleton.names[joint]}" for name, joint in links.items())
-            lines.append(f"{robot}: {len(model.hinges)} hinges; {found}")
-            result = retarget_to_robot(retarget(motion, BODY, joints), model, their_joints)
-        else:
-            figure = {"body": BODY, "hands": BODY_WITH_HANDS}.get(self.onto) or load(self.onto)
-            skeleton = figure.skeleton if isinstance(figure, Motion) else figure
-            lines.append(f"{self.onto}: {describe_match(skeleton, their_joints)}")
-            result = retarget(motion, figure, joints, their_joints, self.keep_contacts)
-            if Path(self.onto).suffix.lower() in CHARACTERS and ending(self.target, WRITERS) in WORN:
-                character = Path(self.onto)
-        usual = joints is None and their_joints is None and self.keep_contacts
-        # what writes a character puts the motion onto it by itself, and sees how thick its soles are
-        worn = motion if character is not None and usual else result
-        write(worn, self.target, character, robot or self.reading.robot)
+        with waiting(f"reading {self.source.name}", is_long(self.source)):
+            motion = self.reading.read(self.source)
+        lines = [_match(self.source, motion.skeleton, joints)]
+        with waiting("retargeting", is_long(motion)):
+            if robot is not None:
+                result, told = _to_robot(retarget(motion, BODY, joints), robot, their_joints)
+                lines.append(told)
+                write(result, self.target, robot=robot)
+            else:
+                figure = {"body": BODY, "hands": BODY_WITH_HANDS}.get(self.onto) or load(self.onto)
+                skeleton = figure.skeleton if isinstance(figure, Motion) else figure
+                lines.append(_match(self.onto, skeleton, their_joints))
+                result = retarget(motion, figure, joints, their_joints, self.keep_contacts)
+                if ending(self.target, WRITERS) in WORN and ending(self.onto, READERS) in CHARACTERS:
+                    # the writer puts a motion onto the character by itself, and sees how thick its soles are
+                    how = {"joints": joints, "onto_joints": their_joints, "keep_contacts": self.keep_contacts}
+                    write(motion, self.target, Path(self.onto), **how)
+                else:
+                    write(result, self.target, robot=self.reading.robot)
         print("\n".join([*lines, *_skating(motion, result), f"{self.target}: {summary(result)}"]))
 
 
@@ -81,6 +73,24 @@ def _joint_map(path: Path | None) -> dict[str, str] | None:
     from kinema.formats.joint_map import read_joint_map
 
     return read_joint_map(path)
+
+
+def _to_robot(motion: Motion, robot: Path, links: Mapping[str, str] | None) -> tuple[Motion, str]:
+    """The motion of a robot, and which of its links are which."""
+    from kinema.formats.mujoco import read_robot
+    from kinema.motion.robot_retarget import match_links, retarget_to_robot
+
+    model = read_robot(robot)
+    names = model.skeleton.names
+    found = " ".join(f"{part}={names[joint]}" for part, joint in match_links(model.skeleton, links).items())
+    return retarget_to_robot(motion, model, links), f"{robot}: {len(model.hinges)} hinges; {found}"
+
+
+def _match(name: Path | str, skeleton: Skeleton, overrides: Mapping[str, str] | None) -> str:
+    try:
+        return f"{name}: {describe_match(skeleton, overrides)}"
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def describe_match(skeleton: Skeleton, overrides: Mapping[str, str] | None = None) -> str:

@@ -177,7 +177,7 @@ def read_targets(path: str | os.PathLike[str]) -> tuple[Target, ...]:
         raise ValueError(f"{path} is larger than 10 MB; that is no list of targets")
     try:
         content = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
     if not isinstance(content, dict) or not set(content) <= {"path", "joints", "poses"} or not content:
         raise ValueError(f'{path} must be an object with "path", "joints" or "poses"')

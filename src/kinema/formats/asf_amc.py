@@ -272,6 +272,8 @@ def _read_frames(path: Path, asf_path: Path, skeleton: _Bones) -> tuple[dict[str
         elif len(words) == 1 and name not in width:
             if not name.isdecimal():
                 _fail(path, line, f"expected the number of a frame or a bone and its angles, found {name[:30]!r}")
+            if frames != len(lines.get("root", ())):
+                _fail(path, line, "the frame before this one has no root; the file is damaged")
             frames += 1
             if frames > MAX_FRAMES:
                 _fail(path, line, f"more than {MAX_FRAMES} frames; cut the file into parts")

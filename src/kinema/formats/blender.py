@@ -10,17 +10,18 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 VERSION = "4.5"
 PYTHON = (3, 11)  # the one that bpy of this version is made for
 DISK_BYTES = 2_500_000_000  # while it is being installed
-TIMEOUT = 1800.0  # seconds; an hour of motion takes a few minutes
+TIMEOUT, TIMEOUT_PER_MB = 120.0, 20.0  # seconds; some 30 times of what a file takes on one free core
 _SCRIPT = Path(__file__).with_name("inside_blender.py")
 _HOW = "run `kinema fbx setup` once (0.9 GB), or install Blender so that `blender` is on PATH"
 
@@ -97,37 +98,42 @@ def convert(source: Path, target: Path, path: Path, **options: Any) -> dict[str,
         job.write_text(json.dumps({key: str(path.absolute()) for key, path in paths.items()} | options))
         variables = {key: value for key, value in os.environ.items() if not key.startswith(("BLENDER_", "PYTHON"))}
         variables["BLENDER_USER_RESOURCES"] = str(folder / "user")
+        variables["MALLOC_ARENA_MAX"] = "2"  # a thread's own 64 MB would count towards the limit of memory
+        timeout = TIMEOUT + TIMEOUT_PER_MB * source.stat().st_size / 1e6
         with log.open("wb") as said, _waiting(f"Blender works on {path.name}"):
-            status = _run([*command, str(job)], said, variables)
+            status = _run([*command, str(job)], said, variables, timeout)
         if status is None:
-            raise ValueError(f"{path}: Blender was still at work after {TIMEOUT:g} s and was stopped")
+            raise ValueError(f"{path}: Blender was still at work after {timeout:.0f} s and was stopped")
         try:
             report = json.loads(result.read_bytes())
         except (OSError, ValueError):
             reason = f"by signal {-status}" if status < 0 else f"with status {status}"
             raise ValueError(f"{path}: Blender stopped {reason}{_last_words(log)}") from None
     if "error" in report:
-        raise ValueError(f"{path}: Blender cannot convert it: {report['error']}")
+        raise ValueError(f"{path}: Blender cannot convert it, it may be damaged: {report['error']}")
     return report
 
 
-def _run(command: Sequence[str], said: Any, variables: dict[str, str]) -> int | None:
-    """The exit status of a program, None if it took too long; it never outlives this function."""
+def _run(command: Sequence[str], said: BinaryIO | int, variables: dict[str, str], timeout: float | None) -> int | None:
+    """The exit status of a program, None if it took too long; neither it nor what it started outlives this function."""
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=said,
         stderr=subprocess.STDOUT,
         env=variables,
-        # so that Ctrl-C reaches it from here alone
+        # a group of its own: Ctrl-C reaches it from here alone, and all of it
         start_new_session=True,
     ) as process:
         try:
-            return process.wait(TIMEOUT)
+            return process.wait(timeout)
         except subprocess.TimeoutExpired:
             return None
         finally:
-            process.kill()
+            if process.poll() is None:
+                if hasattr(os, "killpg"):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.kill()
 
 
 def _last_words(log: Path) -> str:
@@ -205,25 +211,21 @@ def setup() -> Path:
 
 def _install(command: Sequence[str], doing: str) -> None:
     variables = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    # stdout is for what a command makes; 2 is stderr
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=2, env=variables) as process:
-        try:
-            status = process.wait()
-        finally:
-            process.kill()
+    status = _run(command, 2, variables, None)  # 2 is stderr, as stdout is for what a command makes
     if status:
         raise ValueError(f"{doing} failed, see above ({Path(command[0]).name} ended with status {status})")
 
 
 def _find_python() -> list[str]:
     """A command that starts the Python that bpy needs."""
-    wanted = ".".join(str(part) for part in PYTHON)
+    wanted = ".".join(map(str, PYTHON))
     if sys.version_info[:2] == PYTHON:
         return [sys.executable]
-    candidates = [["py", f"-{wanted}"]] if sys.platform == "win32" else []
-    for candidate in [*candidates, [f"python{wanted}"]]:
-        program = shutil.which(candidate[0])
-        with contextlib.suppress(ValueError):
-            if program and _ask([program, *candidate[1:], "-c", "import sys; print(*sys.version_info[:2])"]) == "3 11":
-                return [program, *candidate[1:]]
+    commands = [["py", f"-{wanted}"]] if sys.platform == "win32" else []
+    for name, *options in [*commands, [f"python{wanted}"]]:
+        if (program := shutil.which(name)) is None:
+            continue
+        with contextlib.suppress(ValueError):  # a shim of pyenv is there even if no Python is behind it
+            if _ask([program, *options, "-c", "import sys; print(*sys.version_info[:2], sep='.')"]) == wanted:
+                return [program, *options]
     raise ValueError(f"bpy {VERSION} needs Python {wanted}; install it so that python{wanted} is on PATH, or Blender")

@@ -17,7 +17,9 @@ from kinema.motion import rotations as rot
 from kinema.motion.humanoid import SIDES, humanoid
 
 
-def write_character(motion: Motion, character: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+def write_character(
+    motion: Motion, character: str | os.PathLike[str], path: str | os.PathLike[str], **retargeting: Any
+) -> None:
     """Write a character as binary glTF (.glb) with the motion as its first animation.
 
     Meshes, materials, textures, skins, extensions and other animations stay as they are; of the nodes, only those
@@ -30,6 +32,7 @@ def write_character(motion: Motion, character: str | os.PathLike[str], path: str
         motion: on any humanoid skeleton; on the character's own (as `read_glb` gives it), nothing is changed.
         character: a skinned .glb, .vrm or .gltf file with everything inside.
         path: the .glb file to write.
+        retargeting: handed to `retarget`: `joints`, `onto_joints`, `keep_contacts`.
 
     Raises:
         ValueError: the character is damaged, has no skeleton or keeps parts in other files, or the motion cannot be
@@ -47,8 +50,12 @@ def write_character(motion: Motion, character: str | os.PathLike[str], path: str
     if not _same(motion.skeleton, rig.skeleton):
         from kinema.motion.retarget import retarget
 
-        motion = retarget(motion, rig.skeleton)
-        motion = motion.replace(root_position=motion.root_position + (0, _lift(document, nodes, rig), 0))
+        try:
+            lift = _lift(document, nodes, rig)
+        except ValueError as error:
+            document.fail(f"is no character that a motion can be put onto: {error}")
+        motion = retarget(motion, rig.skeleton, **retargeting)
+        motion = motion.replace(root_position=motion.root_position + (0, lift, 0))
 
     content = document.content
     buffers = content.setdefault("buffers", [])
@@ -111,11 +118,9 @@ def _same(ours: Skeleton, theirs: Skeleton) -> bool:
 
 def _lift(document: Document, nodes: Nodes, rig: Rig) -> float:
     """How much higher than `retarget` thinks the character must stand for its sole to be on the ground, metres."""
-    sole = _lowest_point(document, nodes, rig)
-    if sole is None:
-        return 0.0
     body = humanoid(rig.skeleton)
-    if not body.standing:
+    sole = _lowest_point(document, nodes, rig)
+    if sole is None or not body.standing:
         return 0.0
     rest = rig.skeleton.rest_positions + rig.rest_world[0, :3, 3]
     unturned = np.tile(rot.IDENTITY, (1, len(rest), 1))
@@ -127,6 +132,10 @@ def _lowest_point(document: Document, nodes: Nodes, rig: Rig) -> float | None:
     """Height of the lowest corner of the boxes around the character's meshes in the bind pose, metres."""
     at = {node: joint for joint, node in enumerate(rig.nodes)}
     skinned, rigid = [], []
+    below = set(at)
+    for node in nodes.order:
+        if nodes.parents[node] in below:
+            below.add(node)
     for number, node in enumerate(document.items("nodes")):
         if "mesh" not in node:
             continue
@@ -139,7 +148,7 @@ def _lowest_point(document: Document, nodes: Nodes, rig: Rig) -> float | None:
                 inverse = inverse_binds(document, skin, joints)
                 inverse = np.eye(4) if inverse is None else inverse[place]
                 skinned += _corners(document, number, rig.rest_world[at[joints[place]]] @ inverse)
-        elif set(nodes.above(number)) & at.keys():
+        elif number in below:
             rigid += _corners(document, number, nodes.world(number)[0])
     return min(skinned or rigid, default=None)
 
@@ -155,10 +164,8 @@ def _corners(document: Document, number: int, into_world: np.ndarray) -> list[fl
             index = document.integer(attributes, "POSITION", f"mesh {mesh}", len(accessors))
             accessor, where = accessors[index], f"accessor {index}"
             box = [document.numbers(accessor, key, where, (0.0, 0.0, 0.0)) for key in ("min", "max")]
-            whole = {5120: 127, 5121: 255, 5122: 32767, 5123: 65535}.get(accessor.get("componentType", 0), 1)
-            unit = 1 / whole if accessor.get("normalized") is True else 1
-            for corner in itertools.product(*zip(*box, strict=True)):
-                heights.append(float(into_world[1, :3] @ np.multiply(corner, unit) + into_world[1, 3]))
+            corners = np.array(list(itertools.product(*zip(*box, strict=True)))) / document.whole(accessor, where)
+            heights += (corners @ into_world[1, :3] + into_world[1, 3]).tolist()
     return heights
 
 

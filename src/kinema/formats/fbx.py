@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from kinema.formats import blender
 from kinema.formats.files import atomic_write
 from kinema.motion import Motion
 
 MAX_BYTES = 1_000_000_000
-KEY_FPS = 30.0  # of the GLB between Kinema and Blender, see inside_blender.py
 _MAGIC = b"Kaydara FBX Binary  \x00\x1a\x00"
 _OLDEST = 7100
 
@@ -38,11 +38,19 @@ def read_fbx(path: str | os.PathLike[str]) -> Motion:
     with tempfile.TemporaryDirectory(prefix="kinema-fbx-") as folder:
         between = Path(folder) / "fbx.glb"
         found = blender.convert(path, between, path)
-        motion = read_glb(between)
+        try:
+            motion = read_glb(between)
+        except ValueError as error:
+            raise ValueError(str(error).replace(str(between), str(path))) from None
     return motion.replace(fps=found["fps"], metadata={**motion.metadata, "source": path.name})
 
 
-def write_fbx(motion: Motion, path: str | os.PathLike[str], character: str | os.PathLike[str] | None = None) -> None:
+def write_fbx(
+    motion: Motion,
+    path: str | os.PathLike[str],
+    character: str | os.PathLike[str] | None = None,
+    **retargeting: Any,
+) -> None:
     """Write a skinned, animated character as binary FBX 7.4; see the head of this module for its conventions.
 
     Names of joints longer than 63 bytes are cut, and metadata stay behind: Blender has no place for them.
@@ -51,6 +59,7 @@ def write_fbx(motion: Motion, path: str | os.PathLike[str], character: str | os.
         motion: what it does.
         path: of the file.
         character: a .glb, .vrm or .fbx whose skeleton, meshes and materials are taken instead of the mannequin.
+        retargeting: how it is put there, handed to `retarget`: `joints`, `onto_joints`, `keep_contacts`.
 
     Raises:
         ValueError: there is no Blender, or it cannot do this.
@@ -62,11 +71,9 @@ def write_fbx(motion: Motion, path: str | os.PathLike[str], character: str | os.
     blender.find()
     with tempfile.TemporaryDirectory(prefix="kinema-fbx-") as name:
         folder = Path(name)
-        options = {}
-        if character is not None:
-            options["character"] = _as_glb(Path(character), folder)
+        worn = None if character is None else _as_glb(Path(character), folder)
         between = folder / "motion.glb"
-        write_glb(motion.replace(fps=KEY_FPS), between, **options)
+        write_glb(motion, between, worn, **retargeting)
         with atomic_write(path) as temporary:
             blender.convert(between, temporary, path, fps=motion.fps)
 

@@ -19,7 +19,12 @@ from kinema.motion import rotations as rot
 _ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
 
 
-def write_glb(motion: Motion, path: str | os.PathLike[str], character: str | os.PathLike[str] | None = None) -> None:
+def write_glb(
+    motion: Motion,
+    path: str | os.PathLike[str],
+    character: str | os.PathLike[str] | None = None,
+    **retargeting: Any,
+) -> None:
     """Write a skinned, animated mannequin, or a character of one's own, as binary glTF 2.0.
 
     Joints are nodes with the names of the skeleton; every joint has a linear rotation track and the root a translation
@@ -30,6 +35,7 @@ def write_glb(motion: Motion, path: str | os.PathLike[str], character: str | os.
         path: the .glb file.
         character: a skinned .glb, .vrm or .gltf file to put the motion onto, instead of the mannequin; see
             `kinema.formats.character.write_character`.
+        retargeting: how it is put there, handed to `retarget`: `joints`, `onto_joints`, `keep_contacts`.
 
     Raises:
         OSError: the file cannot be written, or the character not be read.
@@ -38,7 +44,7 @@ def write_glb(motion: Motion, path: str | os.PathLike[str], character: str | os.
     if character is not None:
         from kinema.formats.character import write_character
 
-        write_character(motion, character, path)
+        write_character(motion, character, path, **retargeting)
         return
     content, buffer = _document(motion)
     write_document(path, content, buffer.chunks, buffer.length)

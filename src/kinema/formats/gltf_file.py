@@ -215,24 +215,33 @@ class Document:
             changed = self.integer(sparse, "count", f"{where}, sparse", count + 1)
             if changed:
                 at = self.object(sparse, "indices", f"{where}, sparse")
-                to = {**self.object(sparse, "values", f"{where}, sparse"), "componentType": accessor["componentType"]}
+                to = {
+                    **self.object(sparse, "values", f"{where}, sparse"),
+                    "componentType": accessor.get("componentType"),
+                }
                 rows = self._view(at, changed, 1, f"{where}, sparse indices")[:, 0]
                 if rows.min() < 0 or rows.max() >= count:
                     self.fail(f"{where}: sparse indices go past its {count} elements; export it again")
                 values[rows.astype(np.int64)] = self._view(to, changed, width, f"{where}, sparse values")
-        if accessor.get("normalized") is True:
-            kind = np.dtype(_DTYPES.get(accessor.get("componentType", 0), "<f4"))
-            if kind.kind in "iu":
-                values = np.maximum(values / np.iinfo(kind).max, -1)
+        whole = self.whole(accessor, where)
+        values = np.maximum(values / whole, -1) if whole > 1 else values
         if not np.abs(values).max() < MAX_MAGNITUDE:
             self.fail(f"{where}: holds values that are not usable numbers; export it again")
         return values
 
-    def _view(self, accessor: dict[str, Any], count: int, width: int, where: str) -> np.ndarray:
+    def _kind(self, accessor: dict[str, Any], where: str) -> np.dtype:
         component = accessor.get("componentType")
         if isinstance(component, bool) or not isinstance(component, int) or component not in _DTYPES:
             self.fail(f"{where}: componentType {_shown(component)} is none of those there are; export it again")
-        kind = np.dtype(_DTYPES[component])
+        return np.dtype(_DTYPES[component])
+
+    def whole(self, accessor: dict[str, Any], where: str) -> float:
+        """What the numbers of an accessor are to be divided by: more than 1 for normalised integers."""
+        kind = self._kind(accessor, where)
+        return float(np.iinfo(kind).max) if accessor.get("normalized") is True and kind.kind in "iu" else 1.0
+
+    def _view(self, accessor: dict[str, Any], count: int, width: int, where: str) -> np.ndarray:
+        kind = self._kind(accessor, where)
         views = self.items("bufferViews")
         number = self.integer(accessor, "bufferView", where, max(len(views), 1))
         if not views:

@@ -72,13 +72,14 @@ def read_glb(path: str | os.PathLike[str], animation: str | int | None = None) -
         ]
         if not moving and animation is not None:
             document.fail(f"animation {names[chosen[0]]!r} moves no joint; the animations are {', '.join(names)}")
+        clocks: dict[int, np.ndarray] = {}
         tracks = {
-            target: _read_track(document, moving[0], target[1], sampler)
+            target: _read_track(document, moving[0], target[1], sampler, clocks)
             for target, sampler in (targets[moving[0]].items() if moving else ())
             if target[0] in body
         }
         scale, lost = _steady_scales(nodes, rig, tracks)
-        if np.abs(scale - nodes.scale).max() > 0:
+        if np.abs(scale - nodes.scale).max() > 1e-6:
             nodes = replace(nodes, scale=scale)
             rig = read_rig(document, nodes, moved)
         motion = _motion(document, nodes, rig, tracks, _rate(document, moving[0] if moving else None, tracks))
@@ -144,16 +145,22 @@ def _targets(document: Document, number: int, count: int) -> dict[tuple[int, str
     found = {}
     for channel in document.objects(animation, "channels", where):
         target = document.object(channel, "target", where)
-        if target.get("path") in _WIDTHS and "node" in target:
+        path = str(target.get("path"))
+        if path in _WIDTHS and "node" in target:
             sampler = samplers[document.integer(channel, "sampler", where, max(len(samplers), 1))] if samplers else {}
-            found[document.integer(target, "node", where, count), target["path"]] = sampler
+            found[document.integer(target, "node", where, count), path] = sampler
     return found
 
 
-def _read_track(document: Document, number: int, path: str, sampler: dict[str, Any]) -> _Track:
+def _read_track(
+    document: Document, number: int, path: str, sampler: dict[str, Any], clocks: dict[int, np.ndarray]
+) -> _Track:
+    """One sampler of an animation; `clocks` remembers the times of others."""
     where = f"animation {number}"
     clock = document.integer(sampler, "input", where, MAX_ITEMS)
-    times = document.accessor(clock, 1, f"{where}, times")[:, 0]
+    if clock not in clocks:
+        clocks[clock] = document.accessor(clock, 1, f"{where}, times")[:, 0]
+    times = clocks[clock]
     if (np.diff(times) < 0).any():
         document.fail(f"{where}: its times do not increase; export the file again")
     index = document.integer(sampler, "output", where, MAX_ITEMS)

@@ -17,6 +17,7 @@ from kinema.motion import rotations as rot
 from kinema.motion.joint_names import REQUIRED, find_joints, match_joints
 from kinema.motion.skeleton import MAX_JOINTS, Skeleton
 
+MAX_NODES = 20_000
 # nodes that only carry the character about, and are no part of the body
 _TRANSFORM_NODES = {"root", "jointroot", "rootjoint", "reference", "armature", "world", "origin", "scene", "character"}
 # of the bind pose, relative to the size of the body; what exporters lose lies far below it
@@ -91,6 +92,10 @@ def read_nodes(document: Document) -> Nodes:
     items = document.items("nodes")
     count = len(items)
     nodes = Nodes([], [-1] * count, [], [], np.zeros((count, 3)), np.zeros((count, 4)), np.ones((count, 3)), set())
+    if count > MAX_NODES:
+        document.fail(f"{count} nodes are more than any character needs; remove what is not needed")
+    matrices: dict[int, np.ndarray] = {}
+    identity = tuple(np.eye(4).ravel().tolist())
     for number, node in enumerate(items):
         where = f"node {number}"
         name = node.get("name")
@@ -102,17 +107,17 @@ def read_nodes(document: Document) -> Nodes:
             nodes.parents[child] = number
         nodes.children.append(children)
         if "matrix" in node:
-            identity = tuple(np.eye(4).ravel().tolist())
-            matrix = np.array(document.numbers(node, "matrix", where, identity)).reshape(4, 4).T
-            nodes.translation[number] = matrix[:3, 3]
-            nodes.rotation[number], nodes.scale[number], whole = decompose(matrix[:3, :3])
-            if not whole:
-                nodes.sheared.add(number)
+            matrices[number] = np.array(document.numbers(node, "matrix", where, identity)).reshape(4, 4).T
         else:
             nodes.translation[number] = document.numbers(node, "translation", where, (0, 0, 0))
             nodes.scale[number] = document.numbers(node, "scale", where, (1, 1, 1))
             x, y, z, w = document.numbers(node, "rotation", where, (0, 0, 0, 1))
             nodes.rotation[number] = w, x, y, z
+    if matrices:
+        given, stacked = list(matrices), np.stack(list(matrices.values()))
+        nodes.translation[given] = stacked[:, :3, 3]
+        nodes.rotation[given], nodes.scale[given], whole = decompose(stacked[:, :3, :3])
+        nodes.sheared.update(number for number, good in zip(given, whole, strict=True) if not good)
     length = np.linalg.norm(nodes.rotation, axis=-1)
     if count and length.min() < 0.1:
         document.fail(f"node {int(length.argmin())}: its rotation is not a unit quaternion; export the file again")
@@ -125,16 +130,16 @@ def read_nodes(document: Document) -> Nodes:
     return nodes
 
 
-def decompose(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Rotation (4,) and scale (3,) of a matrix (3, 3), and whether they make it up."""
-    scale = np.linalg.norm(matrix, axis=0)
-    if np.linalg.det(matrix) < 0:
-        scale = scale * (-1, 1, 1)
-    axes = matrix / np.where(scale == 0, 1, scale)
-    rotation = rot.from_6d(np.concatenate([axes[:, 0], axes[:, 1]]))
-    if not 0.99 < np.linalg.norm(rotation) < 1.01:
-        rotation = rot.IDENTITY
-    return rotation, scale, bool(np.abs(rot.to_matrix(rotation) * scale - matrix).max() <= 1e-3 * np.abs(scale).max())
+def decompose(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rotations (..., 4) and scales (..., 3) of matrices (..., 3, 3), and whether they make them up (...)."""
+    scale = np.linalg.norm(matrices, axis=-2)
+    scale[..., 0] *= np.where(np.linalg.det(matrices) < 0, -1, 1)
+    axes = matrices / np.where(scale == 0, 1, scale)[..., None, :]
+    rotation = rot.from_6d(np.concatenate([axes[..., 0], axes[..., 1]], -1))
+    length = np.linalg.norm(rotation, axis=-1, keepdims=True)
+    rotation = np.where((length > 0.99) & (length < 1.01), rotation, rot.IDENTITY)  # scaled to nothing
+    off = np.abs(rot.to_matrix(rotation) * scale[..., None, :] - matrices).max((-1, -2))
+    return rotation, scale, off <= 1e-3 * np.abs(scale).max(-1)
 
 
 def read_rig(document: Document, nodes: Nodes, animated: set[int]) -> Rig:
@@ -154,6 +159,8 @@ def read_rig(document: Document, nodes: Nodes, animated: set[int]) -> Rig:
     if not joints:
         document.fail("has no skeleton: no skin, and no nodes that are animated; export it with its armature")
     kept = _connected(document, nodes, joints)
+    if (depth := len(nodes.above(kept[0]))) > MAX_JOINTS:
+        document.fail(f"its skeleton stands below {depth} other nodes; remove those that are not needed")
     with np.errstate(all="ignore"):
         places = np.stack([nodes.world(node)[0][:3, 3] for node in kept])
         parents = _parents(nodes, kept)
@@ -164,10 +171,6 @@ def read_rig(document: Document, nodes: Nodes, animated: set[int]) -> Rig:
             if parent in below:
                 below.add(joint)
         kept = [kept[joint] for joint in sorted(below)]
-        above = nodes.above(kept[0])
-        if len(above) > MAX_JOINTS:
-            document.fail(f"its hips stand below {len(above)} other nodes; remove those that are not needed")
-
         rest_world, rest = _bind_pose(document, nodes, kept, skins)
         turned = rot.multiply(rest, rot.inverse(np.stack([nodes.world(node)[1] for node in kept])))
         spans = rot.to_matrix(turned) @ np.stack([nodes.world(node)[0][:3, :3] for node in kept])
@@ -180,7 +183,7 @@ def read_rig(document: Document, nodes: Nodes, animated: set[int]) -> Rig:
             standard = {node: name for name, node in humanoid.items()}
             names = _unique([standard.get(node, nodes.names[node]) for node in kept], kept)
             skeleton = Skeleton(names, skeleton.parents, skeleton.offsets, skeleton.tips)
-    return Rig(skeleton, kept, above, rest, rest_world, spans)
+    return Rig(skeleton, kept, nodes.above(kept[0]), rest, rest_world, spans)
 
 
 def read_humanoid(document: Document, count: int) -> dict[str, int]:
@@ -299,7 +302,8 @@ def _hips(
     if document.object(document.content, "asset", "the file").get("generator") == "Kinema":
         return 0
     at = {node: joint for joint, node in enumerate(kept)}
-    found = [at[humanoid[name]] for name in ("hips", "leftUpperLeg", "rightUpperLeg", "head") if name in humanoid]
+    bones = [humanoid.get(name) for name in ("hips", "leftUpperLeg", "rightUpperLeg", "head")]
+    found = [at[node] for node in bones if node in at]
     if not found:
         try:
             known = match_joints(skeleton)
@@ -331,6 +335,7 @@ def _bind_pose(
         document.fail("its nodes are scaled beyond all measure; export it again")
     numbers = sorted(range(len(skins)), key=lambda number: -len(wanted.intersection(skins[number])))
     bind: dict[int, np.ndarray] = {}
+    into_world, size = np.eye(4), 1.0
     for number in numbers:
         inside = [place for place, joint in enumerate(skins[number]) if joint in wanted]
         if all(skins[number][place] in bind for place in inside):
@@ -353,11 +358,11 @@ def _bind_pose(
                 break  # the nodes stand in the bind pose
         standing = np.linalg.inv(inverse)
         shared = next((place for place, joint in enumerate(joints) if joint in bind), None)
-        if shared is None:
+        if not bind:
             above = [nodes.parents[kept[0]], *_mesh_nodes(document, number)]
             candidates = [np.eye(4), *(nodes.world(node)[0] for node in above if node >= 0)]
             into_world = min(candidates, key=lambda matrix: _distance(matrix @ standing, joints, nodes, size))
-        else:
+        elif shared is not None:
             into_world = bind[joints[shared]] @ inverse[shared]
         for place, joint in enumerate(joints):
             bind.setdefault(joint, into_world @ standing[place])
@@ -367,7 +372,8 @@ def _bind_pose(
         if node not in bind:
             parent = bind.get(nodes.parents[node])
             bind[node] = worlds[node] if parent is None else parent @ nodes.local(node)
-    return np.stack([bind[node] for node in kept]), np.stack([decompose(bind[node][:3, :3])[0] for node in kept])
+    matrices = np.stack([bind[node] for node in kept])
+    return matrices, decompose(matrices[:, :3, :3])[0]
 
 
 def _mesh_nodes(document: Document, skin: int) -> list[int]:
@@ -377,8 +383,10 @@ def _mesh_nodes(document: Document, skin: int) -> list[int]:
 def _distance(bind: np.ndarray, joints: list[int], nodes: Nodes, size: float) -> float:
     """How far a bind pose (N, 4, 4) is from where the nodes stand, in turns of the joints, place and size."""
     there = np.stack([nodes.world(joint)[0] for joint in joints])
-    rotations = np.stack([decompose(matrix[:3, :3])[0] for matrix in bind])
-    turned = rot.angle_between(rotations, np.stack([nodes.world(joint)[1] for joint in joints])).mean() / np.pi
+    turned = (
+        rot.angle_between(decompose(bind[:, :3, :3])[0], np.stack([nodes.world(joint)[1] for joint in joints])).mean()
+        / np.pi
+    )
     away = np.linalg.norm(bind[0, :3, 3] - there[0, :3, 3]) / size
     sizes = [max(np.linalg.norm(np.ptp(matrices[:, :3, 3], axis=0)), 1e-9) for matrices in (bind, there)]
     return float(turned + min(1.0, away) + min(1.0, abs(np.log(sizes[0] / sizes[1]))))

@@ -206,27 +206,29 @@ def _unit(facing: np.ndarray) -> np.ndarray:
 def _encode_piece(points: np.ndarray, sine: np.ndarray, cosine: np.ndarray) -> np.ndarray:
     """(263, N) numbers of N frames, from points (3, 22, N + 1) and the heading (N + 1,)."""
     count = points.shape[2] - 1
-    s, c = sine[:-1], cosine[:-1]
     result = np.empty((WIDTH, count), dtype=np.float32)
-    result[0] = -0.5 * np.arctan2(sine[1:] * c - cosine[1:] * s, cosine[1:] * c + sine[1:] * s)
-
-    steps = points[:, :, 1:] - points[:, :, :-1]
-    result[1] = cosine[1:] * steps[0, 0] - sine[1:] * steps[2, 0]
-    result[2] = sine[1:] * steps[0, 0] + cosine[1:] * steps[2, 0]
+    turn = np.arctan2(sine[1:] * cosine[:-1] - cosine[1:] * sine[:-1], cosine[1:] * cosine[:-1] + sine[1:] * sine[:-1])
+    result[0] = -0.5 * turn
     result[3] = points[1, 0, :-1]
 
+    # differences of places in the world need their digits, all else is exact enough in single precision
+    sine, cosine = sine.astype(np.float32), cosine.astype(np.float32)
+    s, c = sine[:-1], cosine[:-1]
+    steps = (points[:, :, 1:] - points[:, :, :-1]).astype(np.float32)
+    result[1] = cosine[1:] * steps[0, 0] - sine[1:] * steps[2, 0]
+    result[2] = sine[1:] * steps[0, 0] + cosine[1:] * steps[2, 0]
     local = points[:, 1:, :-1] - points[:, :1, :-1] * np.array([1, 0, 1])[:, None, None]
-    _turn(local, s, c, result[4:67].reshape(21, 3, count))
+    _turn(local.astype(np.float32), s, c, result[4:67].reshape(21, 3, count))
     _turn(steps, s, c, result[193:259].reshape(22, 3, count))
     feet = steps[:, _FEET]
     result[259:] = np.einsum("ijk,ijk->jk", feet, feet) < _STILL
 
     world = _bone_rotations(points[:, :, :-1])
     sixes = result[67:193].reshape(21, 2, 3, count)
-    first = [_ROW[joint] for joint in _FIRST]
+    first = world[:, :2, [_ROW[joint] for joint in _FIRST]]
     row = [joint - 1 for joint in _FIRST]
     for column in (0, 1):
-        x, y, z = (world[axis, column, first] for axis in range(3))
+        x, y, z = first[:, column]
         sixes[row, column, 0] = c * x + s * z
         sixes[row, column, 1] = y
         sixes[row, column, 2] = c * z - s * x
@@ -234,11 +236,10 @@ def _encode_piece(points: np.ndarray, sine: np.ndarray, cosine: np.ndarray) -> n
     child = world[:, :2, [_ROW[joint] for joint in _INNER]]
     parent = world[:, :, [_ROW[BODY.parents[joint]] for joint in _INNER]]
     for column in (0, 1):
-        for axis in range(3):
-            dot = parent[0, axis] * child[0, column]
-            dot += parent[1, axis] * child[1, column]
-            dot += parent[2, axis] * child[2, column]
-            sixes[row, column, axis] = dot
+        dot = parent[0] * child[0, column]
+        dot += parent[1] * child[1, column]
+        dot += parent[2] * child[2, column]
+        sixes[row, column] = dot.swapaxes(0, 1)
     return result
 
 
@@ -255,11 +256,11 @@ def _bone_rotations(points: np.ndarray) -> np.ndarray:
     With u the axis and v the bone, the smallest rotation from u to v is v u' on u, and on the plane across u
     1 - w w' / (1 + u.v), where w is the part of v in that plane; u gets back -w.
     """
-    bones = points[:, _ORDER] - points[:, [BODY.parents[joint] for joint in _ORDER]]
+    bones = (points[:, _ORDER] - points[:, [BODY.parents[joint] for joint in _ORDER]]).astype(np.float32)
     length = np.sqrt(np.einsum("ijk,ijk->jk", bones, bones))
-    bones /= np.maximum(length, 1e-300)
+    bones /= np.maximum(length, 1e-30)
     degenerate = length.min() < 1e-9
-    matrices = np.empty((3, 3, *bones.shape[1:]))
+    matrices = np.empty((3, 3, *bones.shape[1:]), dtype=np.float32)
     start = 0
     for (axis, sign), joints in _AXES.items():
         rows = slice(start, start + len(joints))
@@ -268,10 +269,10 @@ def _bone_rotations(points: np.ndarray) -> np.ndarray:
         along, a, b = sign * bones[axis, rows], bones[i, rows], bones[j, rows]
         if degenerate:
             along = np.where(length[rows] < 1e-9, 1.0, along)
-        fraction = 1 / np.maximum(1 + along, 1e-12)
-        if along.min() < -0.99:  # nearly opposite: the same from the part across, which keeps its digits
-            a = np.where(np.hypot(a, b) < 1e-9, 1e-9, a)
-            fraction = np.where(along < -0.99, (1 - along) / (a * a + b * b), fraction)
+        fraction = 1 / np.maximum(1 + along, 1e-7)
+        if along.min() < -0.5:  # towards opposite: the same from the part across, which keeps its digits
+            a = np.where((along < 0) & (np.hypot(a, b) < 1e-7), 1e-7, a)
+            fraction = np.where(along < -0.5, (1 - along) / np.maximum(a * a + b * b, 1e-14), fraction)
         matrices[axis, axis, rows] = along
         matrices[i, axis, rows] = sign * a
         matrices[j, axis, rows] = sign * b

@@ -2,17 +2,19 @@
 
 Called with the path of a job as the last argument, a JSON file:
 
-    {"source": path, "target": path, "fps": number, "result": path}
+    {"source": path, "target": path, "result": path, "fps": number, "materials": bool}
 
-From .fbx to .glb the animation is sampled, frame k at k / 30 seconds whatever the rate; the result says which rate the
-FBX has. From .glb (keys at k / 30 seconds) to .fbx the animation gets the rate `fps`. The result is a JSON file with
-{"fps": frames a second, "frames": count}, or {"error": one sentence}.
+From .fbx to .glb the animation is sampled, frame k at k / 30 seconds whatever its rate, or, with `materials`, left out.
+From .glb to .fbx it gets the rate `fps`. The result is a JSON file with {"fps": frames a second, "frames": count}, or
+{"error": why not}.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
+import re
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -20,36 +22,49 @@ from typing import Any
 import bpy  # pyright: ignore[reportMissingImports]
 from mathutils import Matrix  # pyright: ignore[reportMissingImports]
 
-# Between FBX and GLB the keys lie on the frames of this rate. Blender's glTF add-on multiplies by fps_base where it
-# should divide, so only a whole number comes through both ways.
-KEY_FPS = 30
+# Frames a second of a GLB in Blender. Its glTF add-on multiplies by fps_base where it should divide, so that only a
+# whole number comes through.
+GLB_FPS = 30
 MAX_FRAMES = 2_000_000
-MEMORY_BYTES = 16 * 2**30
+# Every frame takes a millisecond or more, so that wrong times of a few keys must not make many of them
+FEW_FRAMES, FRAMES_PER_KEY = 2_000, 100
+# above what Blender has when it has started: at all, for a byte of the file, for the stack of a thread on each core
+MEMORY_BYTES, MEMORY_PER_BYTE, MEMORY_PER_CORE = 10**9, 100, 20_000_000
 
 
 def main() -> None:
     with open(sys.argv[-1], encoding="utf-8") as stream:
         job = json.load(stream)
     try:
-        _limit_memory()
+        size, cores = os.path.getsize(job["source"]), os.cpu_count() or 1
+        _limit_memory(MEMORY_BYTES + MEMORY_PER_BYTE * size + MEMORY_PER_CORE * cores)
         bpy.ops.wm.read_factory_settings(use_empty=True)
         bpy.context.preferences.filepaths.use_scripts_auto_execute = False
         result = fbx_to_glb(job) if job["target"].endswith(".glb") else glb_to_fbx(job)
     except Exception as error:
-        # of an operator that failed, the last line says what happened; those before are its traceback
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        result = {"error": (lines or [type(error).__name__])[-1].removeprefix("Error: ")}
+        result = {"error": _reason(error)}
     with open(job["result"], "w", encoding="utf-8") as stream:
         json.dump(result, stream)
 
 
-def _limit_memory() -> None:
-    """Let a file that unpacks to more than any character needs fail here, not take the machine down."""
+def _reason(error: Exception) -> str:
+    """What an operator says went wrong, without its traceback."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    lines = [line for line in lines if line and not line.startswith("Location:")]
+    line = (lines or [type(error).__name__])[-1].removeprefix("Error: ")
+    told = re.fullmatch(r"Couldn't open file '.*' \((.*)\)", line)
+    return line if not told else f"its reader says {told[1]!r}" if told[1] else "its reader gives no reason"
+
+
+def _limit_memory(more: int) -> None:
+    """Let a file that asks for more than any character needs fail here, not take the machine down."""
     try:
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    except (ImportError, ValueError, OSError):  # Windows has no such limit
+        with open("/proc/self/statm", encoding="ascii") as stream:
+            now = int(stream.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (now + more, now + more))
+    except (ImportError, ValueError, OSError):  # only Linux knows how much it is now
         pass
 
 
@@ -73,7 +88,7 @@ def fbx_to_glb(job: dict[str, Any]) -> dict[str, Any]:
     # the importer puts a key at its seconds times render.fps, which is the rate rounded to a whole number
     placed = scene.render.fps
     fps, frames = _lay_keys_on_frames(scene.render.fps / scene.render.fps_base, placed)
-    scene.render.fps, scene.render.fps_base = KEY_FPS, 1.0
+    scene.render.fps, scene.render.fps_base = GLB_FPS, 1.0
     scene.frame_start, scene.frame_end = 0, frames - 1
     _call(
         bpy.ops.export_scene.gltf,
@@ -123,8 +138,8 @@ def _lay_keys_on_frames(rate: float, placed: float) -> tuple[float, int]:
         if uneven < 0.05 * step and step * rate < 0.95:
             rate = 1 / step
     frames = math.ceil(seconds * rate - 0.01) + 1
-    if not (math.isfinite(seconds) and frames <= MAX_FRAMES):
-        raise ValueError(f"its animation lasts {seconds:g} seconds at {rate:g} frames a second, which is too long")
+    if frames > min(MAX_FRAMES, FEW_FRAMES + FRAMES_PER_KEY * len(times)):
+        raise ValueError(f"it has keys at {len(times)} times in {seconds:g} seconds, which cannot be meant")
     for curve in curves:
         _move_keys(curve, lambda frame: _near_whole((frame / placed - first) * rate))
     return rate, frames
@@ -133,7 +148,7 @@ def _lay_keys_on_frames(rate: float, placed: float) -> tuple[float, int]:
 def glb_to_fbx(job: dict[str, Any]) -> dict[str, Any]:
     """The scene of a GLB with one take, in centimetres, Y up, characters facing +Z, with transforms on no node."""
     scene = bpy.context.scene
-    scene.render.fps, scene.render.fps_base = KEY_FPS, 1.0
+    scene.render.fps, scene.render.fps_base = GLB_FPS, 1.0
     _call(
         bpy.ops.import_scene.gltf,
         filepath=job["source"],
@@ -141,14 +156,13 @@ def glb_to_fbx(job: dict[str, Any]) -> dict[str, Any]:
         disable_bone_shape=True,
         import_shading="NORMALS",
     )
-    frames = 1
+    fps, frames = float(job["fps"]), 1
     for action in _active_actions():
         for curve in _curves(action):
-            _move_keys(curve, round)
+            _move_keys(curve, lambda frame: round(frame / GLB_FPS * fps))
             if len(curve.keyframe_points):
                 frames = max(frames, round(curve.keyframe_points[-1].co.x) + 1)
     _to_centimetres_and_y_up()
-    fps = float(job["fps"])
     scene.render.fps = max(1, round(fps))
     scene.render.fps_base = scene.render.fps / fps
     scene.frame_start, scene.frame_end = 0, frames - 1
@@ -222,6 +236,8 @@ def _to_centimetres_and_y_up() -> None:
                     for part in (point.co, point.handle_left, point.handle_right):
                         part.y *= scale
     for item in sorted(objects, key=_depth):
+        if item in folded and item.parent is not None and item.parent not in folded:
+            item.parent = None
         world = Matrix() if item in folded else worlds[item].copy()
         world.translation *= 100
         item.matrix_world = world @ turn.inverted()

@@ -60,7 +60,8 @@ def read_robot(path: str | os.PathLike[str]) -> Robot:
     """Read a humanoid robot from an MJCF file: one body with a free joint, and hinges below it.
 
     The rest pose is MuJoCo's own (qpos0), so that default angles are the `ref` of the joints, zero as a rule.
-    Links without a joint are kept as joints that never turn.
+    Links without a joint are kept as joints that never turn. Hinges that are no part of the robot, but have their
+    numbers in qpos (the G1 with 23 degrees of freedom has six), become joints at the root that move nothing.
 
     Raises:
         ValueError: the file is damaged, too large, includes other files, or is not such a robot; mujoco is missing.
@@ -72,58 +73,68 @@ def read_robot(path: str | os.PathLike[str]) -> Robot:
         mujoco: Any = import_module("mujoco")
     except ImportError:
         raise ValueError(f"{path}: robots need MuJoCo; pip install 'kinema[robots]'") from None
+    warn = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(lambda _: None)  # its own writes a log file into the current folder
     try:
         model = mujoco.MjModel.from_xml_string(text)
-    except ValueError as error:
+        data = mujoco.MjData(model)
+        mujoco.mj_kinematics(model, data)
+    except (ValueError, mujoco.FatalError) as error:
         raise ValueError(f"{path}: MuJoCo refuses it: {' '.join(str(error).split())[:300]}") from None
+    finally:
+        mujoco.set_mju_user_warning(warn)
     free = [joint for joint in range(model.njnt) if model.jnt_type[joint] == _FREE]
     if len(free) != 1:
         many = "no body" if not free else f"{len(free)} bodies"
         raise ValueError(f"{path}: has {many} with a free joint; a robot has one, its root (<freejoint/>)")
     root = int(model.jnt_bodyid[free[0]])
     for joint in range(model.njnt):
-        name, kind, body = model.joint(joint).name or f"number {joint}", model.jnt_type[joint], model.jnt_bodyid[joint]
+        name, kind = model.joint(joint).name or f"number {joint}", model.jnt_type[joint]
         if kind not in (_FREE, _HINGE):
             raise ValueError(f"{path}: joint {name!r} is a ball or slide joint; only hinges are read")
-        if kind == _HINGE and (body == root or model.body_rootid[body] != root):
-            raise ValueError(f"{path}: hinge {name!r} is not below the body with the free joint")
-    data = mujoco.MjData(model)
-    mujoco.mj_kinematics(model, data)
-    for array in (data.xpos, data.xaxis, data.xanchor, data.geom_xpos, model.jnt_range, model.qpos0):
+        if kind == _HINGE and (joint < free[0] or model.jnt_bodyid[joint] == root):
+            raise ValueError(f"{path}: hinge {name!r} stands before the free joint or beside it; it belongs below")
+    places = (data.xpos, data.xaxis, data.xanchor, data.geom_xpos, data.geom_xmat)
+    for array in (*places, model.geom_size, model.jnt_range, model.qpos0):
         if not np.isfinite(array).all() or np.abs(array).max(initial=0) > MAX_MAGNITUDE:
             raise ValueError(f"{path}: its numbers are not those of a robot")
     if not 1 < model.njnt <= MAX_JOINTS or model.nbody > MAX_JOINTS:
         raise ValueError(f"{path}: has {model.njnt - 1} hinges and {model.nbody} bodies; a robot has 1 to {MAX_JOINTS}")
-    return _robot(model, data, root)
+    try:
+        return _robot(model, data, root)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def _robot(model: Any, data: Any, root: int) -> Robot:
     names, parents, positions, hinges = [], [], [], []
     last: dict[int, int] = {}  # the joint that carries a body
     for body in range(root, model.nbody):
-        if model.body_rootid[body] != root:
+        stray = model.body_rootid[body] != root
+        if stray and not model.body_jntnum[body]:
             continue
         label = model.body(body).name or f"body{body}"
-        own = [
-            joint for joint in range(model.njnt) if model.jnt_bodyid[joint] == body and model.jnt_type[joint] != _FREE
-        ]
-        parent = last.get(int(model.body_parentid[body]), -1)
-        for joint in own or [None]:
-            final = joint is None or joint == own[-1]
-            name = label if final else model.joint(joint).name or f"{label}_{joint}"
+        first = int(model.body_jntadr[body])
+        own = [] if body == root else list(range(first, first + int(model.body_jntnum[body])))
+        parent = 0 if stray else last.get(int(model.body_parentid[body]), -1)
+        for number, joint in enumerate(own or [None], 1):
+            place, name = data.xpos[body], label
+            if joint is not None:
+                place = data.xpos[root] if stray else data.xanchor[joint]
+                hinge = model.joint(joint).name or f"{label}_{number}"
+                name = label if joint == own[-1] else hinge
+                low, high = model.jnt_range[joint] if model.jnt_limited[joint] else (-np.inf, np.inf)
+                axis = rot.normalize(_to_ours(data.xaxis[joint])).tolist()
+                default = float(model.qpos0[model.jnt_qposadr[joint]])
+                hinges.append(Hinge(hinge, len(names), tuple(axis), float(low), float(high), default))
             while name in names:
                 name += "_"
-            if joint is not None:
-                low, high = model.jnt_range[joint] if model.jnt_limited[joint] else (-np.inf, np.inf)
-                axis = rot.normalize(_to_ours(data.xaxis[joint]))
-                default = float(model.qpos0[model.jnt_qposadr[joint]])
-                label_of_hinge = model.joint(joint).name or f"{label}_{joint}"
-                hinges.append(Hinge(label_of_hinge, len(names), tuple(axis.tolist()), float(low), float(high), default))
             names.append(name)
             parents.append(parent)
-            positions.append(_to_ours(data.xpos[body] if joint is None else data.xanchor[joint]))
+            positions.append(_to_ours(place))
             parent = len(names) - 1
-        last[body] = parent
+        if not stray:
+            last[body] = parent
     points = [point for body in last for point in _contacts(model, data, body, last[body], positions)]
     offsets = [
         here - positions[parent] if parent >= 0 else np.zeros(3)
@@ -144,8 +155,9 @@ def _robot(model: Any, data: Any, root: int) -> Robot:
 def _contacts(model: Any, data: Any, body: int, joint: int, positions: list[np.ndarray]) -> Iterator[tuple]:
     """Spheres that touch the ground where the geoms of a body do: (joint, centre in its frame, radius)."""
     circle = [(np.cos(angle), np.sin(angle)) for angle in np.arange(8) * np.pi / 4]
-    for geom in range(model.ngeom):
-        if model.geom_bodyid[geom] != body or not (model.geom_contype[geom] or model.geom_conaffinity[geom]):
+    first = int(model.body_geomadr[body])
+    for geom in range(first, first + int(model.body_geomnum[body])):
+        if not (model.geom_contype[geom] or model.geom_conaffinity[geom]):
             continue
         kind, (a, b, c) = model.geom_type[geom], model.geom_size[geom]
         radius, points = 0.0, [(0.0, 0.0, 0.0)]
@@ -223,10 +235,14 @@ class _Kinematics:
         self.kept.append(kept)
         if kept:
             wanted = {key: value for key, value in attributes.items() if key in _KEPT[tag]}
+            if tag == "mujoco":
+                wanted.setdefault("model", self.path.stem)
             if wanted.get("type") in _SHAPES_OF_FILES:
                 del wanted["type"]
+            if tag == "geom":
+                wanted["mass"] = "0"
             self.pieces.append(f"<{tag}{''.join(f' {key}={quoteattr(value)}' for key, value in wanted.items())}>")
-            if len(self.open) == 1:  # bodies without mass, as their geoms or <inertial> are not read
+            if len(self.open) == 1:  # masses do not matter, but MuJoCo wants them
                 self.pieces.append('<compiler boundmass="1" boundinertia="1" balanceinertia="true"/>')
 
     def end(self, tag: str) -> None:
@@ -333,7 +349,9 @@ def write_qpos(
 
 def _load_robot(robot: Robot | str | os.PathLike[str] | None, path: Path) -> Robot:
     if robot is None:
-        raise ValueError(f"{path}: holds the numbers of a robot's joints; name the robot's MJCF file as robot (--robot)")
+        raise ValueError(
+            f"{path}: holds the numbers of a robot's joints; name the robot's MJCF file as robot (--robot)"
+        )
     return robot if isinstance(robot, Robot) else read_robot(robot)
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -76,25 +77,25 @@ def read_any_npz(path: str | os.PathLike[str], **options: Any) -> Motion:
         options: handed to the reader.
 
     Raises:
-        ValueError: the file holds none of these, or is damaged.
+        ValueError: the file holds none of these, is damaged, or does not take such an option.
         OSError: the file cannot be read.
     """
     names = read_names(path)
     if "format" in names:
-        return read_npz(path, **options)
-    if "trans" in names:
-        from kinema.formats.smpl import read_smpl
-
-        return read_smpl(path, **options)
-    if "qpos" in names:
-        from kinema.formats.mujoco import read_qpos
-
-        return read_qpos(path, **options)
-    found = ", ".join(sorted(names)[:8]) or "nothing"
-    raise ValueError(
-        f"{path}: is not a motion that can be read: it holds {found}; known are Kinema's own files, AMASS files with "
-        "trans and poses, and MuJoCo's with qpos"
-    )
+        read = read_npz
+    elif "trans" in names:
+        from kinema.formats.smpl import read_smpl as read
+    elif "qpos" in names:
+        from kinema.formats.mujoco import read_qpos as read
+    else:
+        found = ", ".join(sorted(names)[:8]) or "nothing"
+        raise ValueError(
+            f"{path}: is not a motion that can be read: it holds {found}; known are Kinema's own files, AMASS files "
+            "with trans and poses, and MuJoCo's with qpos"
+        )
+    if unknown := [name for name in options if name not in signature(read).parameters]:
+        raise ValueError(f"{path}: {', '.join(unknown)} cannot be said of what this file holds; leave it out")
+    return read(path, **options)
 
 
 def read_npz(path: str | os.PathLike[str]) -> Motion:

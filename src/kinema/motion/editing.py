@@ -397,7 +397,9 @@ def _blur(values: np.ndarray, before: np.ndarray, after: np.ndarray, width: floa
     with the sign that is nearest to the frame in the middle.
     """
     sigma = width / np.sqrt(8 * np.log(2))
-    reach = int(np.ceil(3 * sigma))
+    if sigma < 0.1:  # the next frame has no weight to speak of
+        return values
+    reach = min(int(np.ceil(3 * sigma)), len(values) - 1)  # then the ends stay where they are, however wide it is
     total, weights = np.array(values), 1.0
     frames = np.arange(len(values))
     for shift in range(1, reach + 1):

@@ -58,6 +58,7 @@ _FINGER = re.compile(
     r"(?:phalanx)?(metacarpal|base|proximal|intermediate|distal)?"
 )
 _FINGER_NAMES = {"mid": "middle", "pinkie": "pinky", "little": "pinky"}
+_LONGEST_NAME = 200  # letters of a name that are looked at
 _NUMBERED_FINGERS = ("thumb", "index", "middle", "ring", "pinky")
 _DECORATION = {
     "hair", "skirt", "tail", "cape", "cloak", "coat", "dress", "ribbon", "scarf", "breast", "bust", "ear", "wing",
@@ -115,13 +116,13 @@ def _override(skeleton: Skeleton, found: dict[str, tuple[int, str]], overrides: 
     taken: dict[int, str] = {}
     for ours, theirs in overrides.items():
         if ours not in BODY_WITH_HANDS.names:
-            near = get_close_matches(ours, BODY_WITH_HANDS.names, 1)
+            near = get_close_matches(ours[:100], BODY_WITH_HANDS.names, 1)
             hint = f"did you mean {near[0]}?" if near else "they are those of BODY_WITH_HANDS, such as left_hip"
             raise ValueError(f"there is no joint {ours!r} to match; {hint}")
         if not theirs:
             continue
         if theirs not in skeleton.names:
-            near = get_close_matches(theirs, skeleton.names, 1)
+            near = get_close_matches(theirs[:100], [name for name in skeleton.names if len(name) < 100], 1)
             hint = f"did you mean {near[0]!r}?" if near else f"its joints are {', '.join(skeleton.names[:12])}"
             raise ValueError(f"{ours} cannot be {theirs!r}: the skeleton has no such joint; {hint}")
         joint = skeleton.index(theirs)
@@ -187,10 +188,10 @@ def _add_trunk(names: _Names, found: dict[str, int], how: dict[str, str]) -> Non
     while joint > 0 and joint != found["pelvis"]:
         spine.insert(0, joint)
         joint = skeleton.parents[joint]
-    numbered = {"spine1": spine[:-1][:1], "spine2": spine[1:-1][len(spine) // 2 - 1 :][:1], "spine3": spine[-1:]}
-    for name, joints in numbered.items():
-        if joints and joints[0] not in found.values():
-            found[name], how[name] = joints[0], "tree"
+    middle = len(spine) // 2
+    for name, place, least in (("spine3", -1, 1), ("spine1", 0, 2), ("spine2", middle, 3)):
+        if len(spine) >= least and spine[place] not in found.values():
+            found[name], how[name] = spine[place], "tree"
     if "neck" not in found and "head" in found and is_below(skeleton, found["head"], chest):
         joint = found["head"]
         while skeleton.parents[joint] != chest:
@@ -293,7 +294,7 @@ class _Names:
 
 def _words(name: str) -> list[str]:
     """The words of a name, without its name space and what tools put before every name."""
-    name = re.split(r"[:|]", name)[-1]
+    name = re.split(r"[:|]", name)[-1][:_LONGEST_NAME]
     name = _PREFIX.sub("", name, count=1) if _PREFIX.match(name) else name
     return _WORDS.findall(name.lower() if name.isupper() else name)
 

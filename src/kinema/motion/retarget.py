@@ -24,10 +24,12 @@ from kinema.motion.skeleton import BODY, Skeleton
 _FOOT_STANDS = (0.05, 0.25)  # height of a sole
 _TOES_LEAD = (0.05, 0.6)  # height of a sole
 _HAND_RESTS = (0.12, 0.32)  # height of a wrist
+_HIPS_REST = (0.2, 0.6)  # height of the hips
 _KNEE_RESTS = (0.14, 0.28)  # height of a knee
 _HANDS_MEET = (0.12, 0.35)  # from palm to palm
 _PALM = 0.085  # from the wrist to the middle of the palm
 _STRETCH = 0.998  # share of a limb's length to which it may be drawn out so as to reach the ground
+_FAR = 0.9  # share of an arm's length that a hand on the ground may be from under the shoulder
 _SINK = 0.15  # that the hips may sink so that the feet reach the ground
 _LEAN = 0.6  # radians that the trunk may lean so that the hands do
 _RAMP = 0.2  # seconds over which such corrections set in
@@ -73,7 +75,9 @@ def retarget(
     rotations = local_rotations(skeleton, _carry_over(source, world, target))
     track = _Track(source, target, positions, world)
     positions, world = forward_kinematics(skeleton, np.zeros((len(motion), 3)), rotations)
-    root = track.hips() - positions[:, [target.joints["left_hip"], target.joints["right_hip"]]].mean(1)
+    root = track.place(track.hips, *track.ankles) - positions[
+        :, [target.joints["left_hip"], target.joints["right_hip"]]
+    ].mean(1)
     positions = positions + root[:, None]
     if keep_contacts:
         root, rotations = _keep_contacts(track, root, rotations, positions, world, motion.fps)
@@ -154,13 +158,23 @@ class _Track:
         scale = self.target.size / self.source.size
         return scale * (point - (0, height, 0)) + (0, target_height, 0)
 
+    @cached_property
     def hips(self) -> np.ndarray:
-        """(T, 3) where the middle between the target's hip joints goes."""
-        ankles = [sum(body.sole_heights(side)[0] for side in SIDES) / 2 for body in (self.source, self.target)]
-        return self.place((self.of("left_hip") + self.of("right_hip")) / 2, *ankles)
+        """(T, 3) the middle between the hip joints over the floor."""
+        return (self.of("left_hip") + self.of("right_hip")) / 2
+
+    @cached_property
+    def ankles(self) -> tuple[float, float]:
+        """Mean heights of source and target ankles over the soles of flat feet."""
+        source, target = (
+            np.mean([body.sole_heights(side)[0] for side in SIDES]) for body in (self.source, self.target)
+        )
+        return float(source), float(target)
 
 
-def _keep_contacts(track: _Track, root: np.ndarray, rotations: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray]:
+def _keep_contacts(
+    track: _Track, root: np.ndarray, rotations: np.ndarray, positions: np.ndarray, world: np.ndarray, fps: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Root position (T, 3) and local rotations (T, J, 4) with feet and hands where the source has them."""
     source, target = track.source, track.target
     skeleton, joints = target.skeleton, target.joints
@@ -168,7 +182,12 @@ def _keep_contacts(track: _Track, root: np.ndarray, rotations: np.ndarray, fps: 
     soles = {side: (source.sole(side, track.positions, track.world) - track.floor) / source.size for side in SIDES}
     stands = {side: _fading(soles[side], _FOOT_STANDS) for side in SIDES}
     ankles = {side: _ankle_goal(track, positions, world, side, soles[side]) for side in SIDES}
+
+    # standing hips are as much higher as the ankles are; hips near the ground are not
     moved = np.zeros_like(root)
+    higher = track.place(track.hips, *track.ankles) - track.place(track.hips)
+    sits = _fading(track.hips[:, 1] / source.size, _HIPS_REST)
+    moved -= sits[:, None] * higher
 
     def step_to() -> np.ndarray:
         """Rotations with feet on the ground where they belong; in the air they have come along with the root."""
@@ -179,7 +198,7 @@ def _keep_contacts(track: _Track, root: np.ndarray, rotations: np.ndarray, fps: 
         return result
 
     # where legs are too short for the ground the hips sink; where a knee would be pressed into it they rise
-    moved[:, 1] -= _smooth_envelope(_sinking(target, positions, ankles, stands), window)
+    moved[:, 1] -= _smooth_envelope(_sinking(target, positions + moved[:, None], ankles, stands), window)
     knees = {side: _fading(track.of(f"{side}_knee")[:, 1] / source.size, _KNEE_RESTS) for side in SIDES}
     if any(rests.any() for rests in knees.values()):
         bent, _ = forward_kinematics(skeleton, root + moved, step_to())
@@ -189,9 +208,15 @@ def _keep_contacts(track: _Track, root: np.ndarray, rotations: np.ndarray, fps: 
         ]
         moved[:, 1] += _smooth_envelope(np.maximum(np.max(pressed, axis=0), 0), window)
 
-    # where arms are too short for the ground the trunk leans towards it, and then the whole body comes along
-    hands = {side: track.place(track.of(f"{side}_wrist")) for side in SIDES}
+    # who stands on the hands alone is as high over them as the arms are long
     rests = {side: _fading(track.of(f"{side}_wrist")[:, 1] / source.size, _HAND_RESTS) for side in SIDES}
+    hands = {side: _hand_goal(track, positions + moved[:, None], side) for side in SIDES}
+    short = [rests[side] * (hands[side] - positions[:, joints[f"{side}_wrist"]] - moved)[:, 1] for side in SIDES]
+    alone = (1 - stands["left"]) * (1 - stands["right"]) * (1 - sits)
+    moved[:, 1] += _averaged(alone * sum(short) / np.maximum(sum(rests.values()), 1), window)
+
+    # where arms are too short for the ground the trunk leans towards it, and then the whole body comes along
+    hands = {side: _hand_goal(track, positions + moved[:, None], side) for side in SIDES}
     if any(rest.any() for rest in rests.values()):
         rotations = _lean(target, root + moved, rotations, hands, rests, window)
         positions, _ = forward_kinematics(skeleton, root, rotations)
@@ -243,10 +268,20 @@ def _sinking(
     return np.max(needed, axis=0)
 
 
+def _hand_goal(track: _Track, positions: np.ndarray, side: str) -> np.ndarray:
+    """(T, 3) where a wrist of the target belongs if it rests on the ground, no farther off than the arm can be."""
+    goal = track.place(track.of(f"{side}_wrist"))
+    shoulder, wrist = (positions[:, track.target.joints[f"{side}_{part}"]] for part in ("shoulder", "wrist"))
+    across, present = (goal - shoulder) * (1, 0, 1), (wrist - shoulder) * (1, 0, 1)
+    distance = np.linalg.norm(across, axis=-1)
+    room = np.maximum(_FAR * _limb_length(track.target, positions, ARM, side), np.linalg.norm(present, axis=-1))
+    return goal - np.maximum(1 - room / np.maximum(distance, 1e-9), 0)[:, None] * across
+
+
 def _missing(
     target: Humanoid, positions: np.ndarray, hands: Mapping[str, np.ndarray], rests: Mapping[str, np.ndarray]
 ) -> np.ndarray:
-    """(T, 3) how the shoulders would have to move so that hands that rest on the ground reach it."""
+    """(T, 3) how the shoulders would have to move so that the hands that rest on the ground reach it."""
     total = np.zeros_like(hands["left"])
     for side in SIDES:
         shoulder, wrist = (positions[:, target.joints[f"{side}_{part}"]] for part in ("shoulder", "wrist"))
@@ -307,6 +342,9 @@ def _reach(
     target: Humanoid, root: np.ndarray, rotations: np.ndarray, limb: tuple[str, str, str], side: str, wanted: np.ndarray
 ) -> np.ndarray:
     upper, middle, end = (target.joints[f"{side}_{part}"] for part in limb)
+    rest = target.skeleton.rest_positions
+    if np.linalg.norm(np.diff(rest[[upper, middle, end]], axis=0), axis=-1).min() < 1e-5:
+        return rotations  # there is nothing to bend
     hinge = rot.rotate(target.frames[upper], flexion(f"{side}_{limb[0]}"))
     return two_bone_ik(target.skeleton, rotations, root, end, wanted, bends=(upper, middle), hinge=hinge)
 

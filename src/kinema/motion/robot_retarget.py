@@ -32,6 +32,7 @@ _WORDS = {  # part of the body: words in the names of links, the better ones fir
     "elbow": ("elbow", "forearm", "lowerarm", "radius"),
     "wrist": ("wrist", "hand"),
 }
+_ABOVE = {"knee": "hip", "ankle": "knee", "elbow": "shoulder", "wrist": "elbow"}
 _WINDOW, _AHEAD = 600, 30  # frames that are solved at once, and those of them that are solved again with the next
 _RAMP = 0.15  # seconds over which a foot is caught and let go
 
@@ -57,14 +58,16 @@ def match_links(skeleton: Skeleton, overrides: Mapping[str, str] | None = None) 
         ValueError: a part is not found; the sentence says which.
     """
     found: dict[str, int] = {}
+    plain = ["".join(letter for letter in name.lower() if letter.isalnum()) for name in skeleton.names]
     for side in _SIDES:
         own = [joint for joint, name in enumerate(skeleton.names) if _side(name) == side]
         for part, words in _WORDS.items():
-            plain = {joint: "".join(c for c in skeleton.names[joint].lower() if c.isalnum()) for joint in own}
-            links = next((hits for word in words if (hits := [j for j in own if word in plain[j]])), [])
+            above = found.get(f"{side}_{_ABOVE.get(part)}")
+            candidates = [joint for joint in own if above is None or above in _ancestors(skeleton, joint)]
+            links = next((hits for word in words if (hits := [j for j in candidates if word in plain[j]])), [])
             if links:
                 pick = {"hip": len(links) // 2, "shoulder": len(links) // 2, "ankle": -1, "wrist": -1}.get(part, 0)
-                found[f"{side}_{part}"] = links[pick]
+                found[f"{side}_{part}"] = links[pick] if part != "ankle" else _last(skeleton, links[pick])
     parts = [f"{side}_{part}" for side in _SIDES for part in _WORDS]
     for part, name in (overrides or {}).items():
         if part not in (*parts, "pelvis", "torso"):
@@ -388,6 +391,13 @@ def _side(name: str) -> str | None:
         if side in words or words.startswith(f"{side[0]}_") or words.endswith(f"_{side[0]}"):
             return side
     return None
+
+
+def _last(skeleton: Skeleton, joint: int) -> int:
+    """The last of several hinges of one ankle: of the joints that follow each other within 3 cm."""
+    while len(below := skeleton.children[joint]) == 1 and np.linalg.norm(skeleton.offsets[below[0]]) < 0.03:
+        joint = below[0]
+    return joint
 
 
 def _ancestors(skeleton: Skeleton, joint: int) -> list[int]:

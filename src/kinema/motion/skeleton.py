@@ -137,8 +137,9 @@ BODY = Skeleton(
 )
 
 
-# Fingers as SMPL-H orders them: three joints each, from the knuckle on. Phalanges, and the metacarpal of the thumb, have
-# the mean lengths that Buryanov and Kotiuk (2010) measured in adults; tips include the soft part. The palm faces down.
+# Fingers as SMPL-H orders them: three joints each, from the knuckle on. Phalanges, and the metacarpal of the thumb,
+# have the mean lengths that Buryanov and Kotiuk (2010) measured in adults; tips include the soft part. The palm faces
+# down.
 _LEFT_FINGERS = {  # name: offsets of the three joints and of the tip (m), of the left hand
     "index": ((0.092, 0.0, 0.024), (0.040, 0.0, 0.0), (0.022, 0.0, 0.0), (0.020, 0.0, 0.0)),
     "middle": ((0.093, 0.0, 0.003), (0.045, 0.0, 0.0), (0.026, 0.0, 0.0), (0.021, 0.0, 0.0)),

@@ -3,8 +3,8 @@
 The legs are two like chains of a long thigh and shin and a short foot, which meet at the pelvis; the arms two like
 chains above them, in the lengths that people have compared with their legs; the head hangs where the arms meet. How
 well a chain fits is a sum of squares of logarithms of ratios, each over the spread that such a ratio has among people
-and characters. Directions in the rest pose are used for left and right only, as a rest pose may have all bones
-along one axis.
+and characters. Directions in the rest pose tell left from right, and twist joints, which lie on a line, from others;
+lengths must do for the rest, as a rest pose may have all bones along one axis.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ _Pair = tuple[float, int, tuple[_Limb, _Limb]]
 
 FINGERS = ("index", "middle", "pinky", "ring", "thumb")
 
-_LONGEST_CHAIN = 24  # joints of a limb that are looked at, from the trunk
+_LONGEST_CHAIN = 16  # joints of a limb that are looked at, from the trunk
 _MOST_CHAINS = 12  # chains at a joint that are looked at, the longest
+_MOST_BRANCHINGS = 24  # joints from which two chains hang that are looked at, those with the longest
 _MOST_PAIRS = 8  # pairs of legs, and of arms, that are looked at
 _WORST = -20.0  # a body that fits less well than this is none
 _ALIKE = 0.12  # how much two chains of a pair may differ in length
@@ -60,7 +61,7 @@ def joints_of_tree(skeleton: Skeleton, without: Collection[int] = ()) -> dict[st
         Pelvis, head, hips, knees, ankles, shoulders, elbows and wrists; collars, toes and neck where there are some.
         Nothing if no part of the tree is like a human body, or left cannot be told from right.
     """
-    return _Tree(skeleton, without).body()
+    return _Tree(skeleton, without).body() if _has_lengths(skeleton) else {}
 
 
 def fingers_of_tree(skeleton: Skeleton, wrist: int) -> dict[str, list[int]]:
@@ -68,6 +69,8 @@ def fingers_of_tree(skeleton: Skeleton, wrist: int) -> dict[str, list[int]]:
 
     The thumb begins nearest to the wrist and points away from the others; the index finger is next to it.
     """
+    if not _has_lengths(skeleton):
+        return {}
     chains = []
     queue = [[child] for child in skeleton.children[wrist]]
     while queue:  # a finger is a chain that branches no more
@@ -99,10 +102,21 @@ def fingers_of_tree(skeleton: Skeleton, wrist: int) -> dict[str, list[int]]:
     usual = min(joints[others])
     # longer fingers than the thumb begin with the bone of the palm; what is beyond three joints is an end
     first = {finger: int(usual > joints[thumb]) for finger in others} | {thumb: 0}
-    knuckles = {finger: position[chains[finger][first[finger]]] for finger in range(5)}
-    others.sort(key=lambda finger: float(np.linalg.norm(knuckles[finger] - knuckles[thumb])))
+    # the knuckles of the others lie in a line across the hand, index finger on the side of the thumb
+    straight = heading[others].mean(0)
+    knuckles = np.array([position[chains[finger][first[finger]]] for finger in (*others, thumb)])
+    knuckles -= np.outer(knuckles @ straight, straight) / max(float(straight @ straight), 1e-9)
+    middle = knuckles[:4].mean(0)
+    across = np.linalg.svd(knuckles[:4] - middle)[2][0]
+    side = (knuckles - middle) @ across
+    others = [others[k] for k in np.argsort(-side[:4] * np.sign(side[4] or 1))]
     order = dict(zip(("thumb", "index", "middle", "ring", "pinky"), (thumb, *others), strict=True))
     return {name: chains[order[name]][first[order[name]] : first[order[name]] + 3] for name in FINGERS}
+
+
+def _has_lengths(skeleton: Skeleton) -> bool:
+    """Whether the bones are neither all without length nor longer than can be reckoned with."""
+    return 1e-6 < max(float(np.abs(skeleton.offsets).max()), float(np.abs(skeleton.tips).max())) < 1e6
 
 
 def _is_long(skeleton: Skeleton, joint: int) -> bool:
@@ -138,6 +152,7 @@ class _Tree:
                 self.next[joint] = max(self.children[joint], key=lambda child: self.length[child] + self.reach[child])
                 self.reach[joint] = self.length[self.next[joint]] + self.reach[self.next[joint]]
         self.whole = self.length + self.reach
+        self.measured: dict[int, tuple[np.ndarray, ...]] = {}
 
     def body(self) -> dict[str, int]:
         """The best fit of legs, arms and head together."""
@@ -145,6 +160,7 @@ class _Tree:
         arms: dict[float, list[_Pair]] = {}
         for leg_score, pelvis, legs in self.pairs(self.leg):
             size = (self.along(legs[0][0], legs[0][2]) + self.along(legs[1][0], legs[1][2])) / 2
+            size = float(np.exp(np.round(np.log(size), 1)))  # arms of about this size are looked for once
             if size not in arms:
                 arms[size] = self.pairs(lambda chain, size=size: self.arm(chain, size))
             for arm_score, chest, both in arms[size]:
@@ -179,11 +195,14 @@ class _Tree:
     def pairs(self, fit: Callable[[list[int]], np.ndarray]) -> list[_Pair]:
         """The best pairs of like limbs: score, the joint that both hang from, and their joints."""
         enough = 0.1 * self.whole.max()
-        found = []
+        branchings = []
         for joint, children in enumerate(self.children):
             tops = sorted((child for child in children if self.whole[child] > enough), key=lambda top: -self.whole[top])
-            chains = [self.chain(top) for top in tops[:_MOST_CHAINS]] if len(tops) > 1 else []
-            fits = [(chain, fit(chain)) for chain in chains]
+            if len(tops) > 1:
+                branchings.append((self.whole[tops[1]], joint, tops[:_MOST_CHAINS]))
+        found = []
+        for _, joint, tops in sorted(branchings, reverse=True)[:_MOST_BRANCHINGS]:
+            fits = [(chain, fit(chain)) for chain in map(self.chain, tops)]
             for (one, cost), (other, other_cost) in combinations(fits, 2):
                 if len(one) == len(other):  # then the same joint of both is the knee
                     cost = other_cost = cost + other_cost
@@ -191,9 +210,9 @@ class _Tree:
                     continue
                 limbs = _cheapest(one, cost), _cheapest(other, other_cost)
                 total = np.nanmin(cost) if len(one) == len(other) else np.nanmin(cost) + np.nanmin(other_cost)
-                for bone in (slice(0, 2), slice(1, 3)):
-                    ratio = self.along(*limbs[0][bone]) / self.along(*limbs[1][bone])
-                    total += 2 * (np.log(ratio) / _ALIKE) ** 2
+                for upper, lower in ((0, 1), (1, 2)):
+                    a, b = (self.along(limb[upper], limb[lower]) for limb in limbs)
+                    total += 2 * (np.log(a / b) / _ALIKE) ** 2
                 found.append((-float(total) / 2, joint, limbs))
         return sorted(found, key=lambda pair: -pair[0])[:_MOST_PAIRS]
 
@@ -236,8 +255,10 @@ class _Tree:
         return max(away, chains) if chains > 2 else away
 
     def segments(self, chain: list[int]) -> tuple[np.ndarray, ...]:
-        """Lengths of what is before, between and after every three joints (n, n, n) of a chain, inf where there are
-        none, and a cost of the joints between them: twist joints lie on a line, other joints do not."""
+        """Lengths of what is before, between and after every three joints (n, n, n) of a chain, nan where they are
+        not in order, and a cost of the joints between them: twist joints lie on a line, other joints do not."""
+        if chain[0] in self.measured:
+            return self.measured[chain[0]]
         at = np.cumsum(self.length[chain])
         n = len(chain)
         first, middle, last = np.ix_(range(n), range(n), range(n))
@@ -255,14 +276,10 @@ class _Tree:
         bent = off.sum(1)
         total = bent[:, :, None] + bent[None]
         upper, lower = np.where(valid, upper, np.nan), np.where(valid, lower, np.nan)
+        after = at[-1] + self.reach[chain[-1]] - at[last]
         # of joints at one place, the last one turns the bone below it; the limb ends with the first
-        return (
-            at[first],
-            upper,
-            lower,
-            at[-1] + self.reach[chain[-1]] - at[last],
-            total - 1e-4 * (first + middle - last),
-        )
+        self.measured[chain[0]] = at[first], upper, lower, after, total - 1e-4 * (first + middle - last)
+        return self.measured[chain[0]]
 
     def head(self, pelvis: int, chest: int, arms: list[int], size: float) -> dict[str, int]:
         """Head, and neck if there is one: up from the chest to where the face branches off, or to the last bone."""
