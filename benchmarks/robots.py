@@ -139,7 +139,7 @@ def main() -> None:
         for rows in columns.values():
             values = [row[name] for row in rows]
             value = sum(values) if name in SUMS else max(values) if name in WORST else float(np.mean(values))
-            cells.append(f"{value:.3g}")
+            cells.append(f"{round(value, 6):.3g}")
         print(f"| {name} | {' | '.join(cells)} |")
 
 

@@ -110,7 +110,7 @@ def built(walk: Motion, tmp_path_factory: pytest.TempPathFactory) -> Built:
     far = walk.root_position + np.array([1e5, 0, 0])
     add(two, "far.bvh", walk.replace(root_position=far), {"text": "x"})
     names = tuple(f"bone{i}" for i in range(len(walk.skeleton)))
-    unnamed = Skeleton(names, walk.skeleton.parents, walk.skeleton.offsets, walk.skeleton.tips)
+    unnamed = Skeleton(names, tuple(range(-1, len(names) - 1)), walk.skeleton.offsets)  # a snake
     add(two, "unnamed.bvh", walk.replace(skeleton=unnamed), {"text": "x"})
     add(two, "garbage.bvh", "no motion at all", {"text": "x"})
     add(two, "empty.bvh", "", {"text": "x"})

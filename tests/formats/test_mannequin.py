@@ -7,6 +7,7 @@ from kinema.formats.mannequin import LEFT_MATERIAL, RIGHT_MATERIAL, build_manneq
 from kinema.motion import BODY, Skeleton
 from kinema.motion import rotations as rot
 from kinema.motion.kinematics import forward_kinematics
+from kinema.motion.skeleton import BODY_WITH_HANDS
 
 FOLDED = Skeleton(  # every bone along X, as in raw Bandai-Namco files, and names that mean nothing
     names=("a", "b", "c", "d", "e"),
@@ -177,3 +178,20 @@ def test_bends_keep_their_thickness():
         before = np.linalg.norm(mesh.vertices[around] - BODY.rest_positions[index], axis=1)
         after = np.linalg.norm(vertices[around] - BODY.rest_positions[index], axis=1)
         assert (after > 0.5 * before).all()
+
+
+def test_fingers_are_seen_to_bend():
+    mesh = build_mannequin(BODY_WITH_HANDS)
+    rotations = np.tile(rot.IDENTITY, (len(BODY_WITH_HANDS), 1))
+    open_hand, _ = pose_mannequin(mesh, BODY_WITH_HANDS, np.zeros(3), rotations)
+    for number in (1, 2, 3):
+        bend = rot.from_axis_angle(np.array([0.0, 0, -1]), np.array(1.4))
+        rotations[BODY_WITH_HANDS.index(f"left_index{number}")] = bend
+    closed, _ = pose_mannequin(mesh, BODY_WITH_HANDS, np.zeros(3), rotations)
+    tip = BODY_WITH_HANDS.rest_positions[BODY_WITH_HANDS.index("left_index3")] + BODY_WITH_HANDS.tips[24]
+    near = np.linalg.norm(open_hand - tip, axis=-1) < 0.01
+    assert near.any()
+    assert np.linalg.norm(closed - open_hand, axis=-1)[near].min() > 0.05
+    moved = np.linalg.norm(closed - open_hand, axis=-1) > 1e-3
+    knuckle = BODY_WITH_HANDS.rest_positions[BODY_WITH_HANDS.index("left_index1")]
+    assert np.linalg.norm(open_hand[moved] - knuckle, axis=-1).max() < 0.12

@@ -269,7 +269,7 @@ ARM = '<body name="a"><joint name="j" axis="0 1 0"/></body>'
         ('<mujoco><include file="/etc/passwd"/></mujoco>', "<include> is not followed"),
         (mjcf('<replicate count="1000000000"><body/></replicate>'), "<replicate> is not followed"),
         (mjcf("<body>" * 10_000 + "</body>" * 10_000), "more than 200 nested"),
-        (mjcf("<body/>" * 30_000), "20000 elements"),
+        (mjcf("<body/>" * 30_000), "5000 elements"),
         (mjcf(ARM), "no body with a free joint"),
         (mjcf(f"<body><freejoint/>{ARM}</body><body><freejoint/></body>"), "2 bodies with a free joint"),
         (mjcf("<body><freejoint/></body>"), "0 hinges"),

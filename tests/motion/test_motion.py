@@ -77,6 +77,23 @@ def test_a_motion_does_not_follow_the_arrays_it_was_made_from() -> None:
     np.testing.assert_array_equal(motion.root_position, ROOT)
 
 
+def test_nor_what_a_read_only_view_looks_at() -> None:
+    rotations, root = REST.copy(), ROOT.copy()
+    views = rotations[:], root[:]
+    for view in views:
+        view.flags.writeable = False
+    motion = Motion(BODY, 30, views[1], views[0])
+    rotations[0, 0], root[0] = (0, 1, 0, 0), (1, 2, 3)
+    assert (motion.rotations[0, 0] == rot.IDENTITY).all()
+    assert (motion.root_position[0] == 0).all()
+
+
+def test_numbers_stay_bit_by_bit_when_a_motion_is_made_of_another(walk: Motion) -> None:
+    again = Motion(BODY, 30, walk.root_position, np.array(walk.rotations))
+    assert np.array_equal(again.rotations, walk.rotations)
+    assert walk.replace(fps=25).rotations is walk.rotations  # long motions are large
+
+
 def test_replace_drops_contacts_that_would_be_stale() -> None:
     motion = Motion(BODY, 30, ROOT, REST, contacts=np.ones((5, 22), bool), metadata={"source": "made"})
     assert motion.replace(fps=60).contacts is not None

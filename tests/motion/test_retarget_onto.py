@@ -477,3 +477,23 @@ def test_any_pose_of_any_proportions_gives_a_motion(seed: int) -> None:
     _, plain = forward_kinematics(rig, back.root_position, back.rotations)
     ends = [BODY.index(f"{side}_{part}") for side in SIDES for part in ("ankle", "wrist")]
     assert rot.angle_between(kept[:, ends], plain[:, ends]).max() < 1e-5
+
+
+def test_feet_that_are_level_at_rest_stand_flat():
+    offsets = np.array(BODY.offsets)
+    for side in ("left", "right"):
+        offsets[BODY.index(f"{side}_foot")] = (0, 0, np.linalg.norm(offsets[BODY.index(f"{side}_foot")]))
+    level = Skeleton(BODY.names, BODY.parents, offsets, BODY.tips)
+    x, y, z = BODY.offsets[BODY.index("left_foot")]
+    standing = np.tile(rot.IDENTITY, (30, len(BODY), 1))
+    for side in ("left", "right"):
+        down = rot.from_axis_angle(np.array([1.0, 0, 0]), np.arctan2(-y, z))
+        standing[:, BODY.index(f"{side}_ankle")] = down
+        standing[:, BODY.index(f"{side}_foot")] = rot.inverse(down)
+    source = Motion(level, 30, np.tile([0.0, 1.0, 0.0], (30, 1)), standing)
+    onto_body = retarget(source)
+    np.testing.assert_allclose(np.abs(onto_body.rotations[..., 0]), 1, atol=1e-6)
+    flat = Motion(BODY, 30, np.tile([0.0, 1.0, 0.0], (30, 1)), np.tile(rot.IDENTITY, (30, len(BODY), 1)))
+    positions = retarget(flat, level).joint_positions()
+    foot = positions[:, BODY.index("left_foot")] - positions[:, BODY.index("left_ankle")]
+    np.testing.assert_allclose(foot[0], (x, y, z), atol=1e-6)

@@ -205,7 +205,7 @@ def _read_target(kind: str, row: Any, folder: Path) -> Target:
         return PathTarget(time, (x, z))
     if kind == "joints":
         if row["joint"] not in BODY.names:
-            raise ValueError(f"no joint {row['joint']!r}; the joints are {', '.join(BODY.names)}")
+            raise ValueError(f"no joint {str(row['joint'])[:50]!r}; the joints are {', '.join(BODY.names)}")
         x, y, z = (float(value) for value in row["position"])
         return JointTarget(float(row["time"]), row["joint"], (x, y, z))
     file = (folder / row["file"]).resolve()

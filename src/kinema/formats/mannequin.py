@@ -300,6 +300,18 @@ _HAND = [
     (0.96, 0.019, 0.008, 0.018),
     (1.00, 0.008, 0.004, 0.020),
 ]
+# the same of a palm, its places relative to the way from wrist to knuckles
+_PALM = [
+    (-0.18, 0.024, 0.020, 0.000),
+    (0.04, 0.029, 0.020, 0.000),
+    (0.30, 0.036, 0.019, 0.000),
+    (0.65, 0.041, 0.016, 0.001),
+    (0.90, 0.041, 0.013, 0.002),
+    (1.03, 0.034, 0.010, 0.003),
+    (1.08, 0.012, 0.004, 0.004),
+]
+# radius at the root of a finger, metres
+_FINGERS = {"thumb": 0.0125, "index": 0.0095, "middle": 0.0098, "ring": 0.0092, "pinky": 0.0080}
 
 
 def _stands(rest: np.ndarray, joints: dict[str, int]) -> bool:
@@ -396,7 +408,21 @@ def _human(skeleton: Skeleton, parts: _Parts, joint: dict[str, int]) -> None:
         toes = joint.get(f"{side}_foot", ankle)
         ball = rest[toes] if toes != ankle else rest[ankle] + size * BODY.offsets[BODY.index(f"{side}_foot")]
         _foot(parts, rest[ankle], ball, [ankle, toes], size, colour)
-        _hand(parts, rest[wrist], tip(f"{side}_wrist"), [fore, wrist], size, colour)
+        fingers = {
+            finger: [joint[f"{side}_{finger}{number}"] for number in (1, 2, 3) if f"{side}_{finger}{number}" in joint]
+            for finger in _FINGERS
+        }
+        knuckles = [rest[chain[0]] for finger, chain in fingers.items() if chain and finger != "thumb"]
+        if knuckles:
+            palm = np.mean(knuckles, 0) - rest[wrist]
+            _hand(parts, _PALM, rest[wrist], palm, [fore, wrist], size, colour)
+            for finger, chain in fingers.items():
+                if chain:
+                    _finger(skeleton, parts, wrist, chain, size * _FINGERS[finger], colour)
+        else:
+            reach = tip(f"{side}_wrist")
+            _hand(parts, _HAND, rest[wrist], reach, [fore, wrist], size, colour)
+            _thumb(parts, rest[wrist], reach, wrist, size, colour)
 
 
 def _limb(
@@ -468,18 +494,22 @@ def _foot(parts: _Parts, ankle: np.ndarray, toes: np.ndarray, joints: list[int],
     parts.add_weighted(rings, np.repeat(dense[:, None], len(cosine), 1), materials)
 
 
-def _hand(parts: _Parts, wrist: np.ndarray, tip: np.ndarray, joints: list[int], size: float, colour: int) -> None:
-    """A mitten with a thumb, palm down in the T-pose."""
-    rows = _curve(_HAND, 11)
-    length = float(np.linalg.norm(tip))
-    axis = tip / length
-    front = _front(axis)
-    up = np.cross(front, axis)
-    up *= 1.0 if up[1] >= 0 else -1.0
+def _hand(
+    parts: _Parts,
+    table: list[tuple[float, ...]],
+    wrist: np.ndarray,
+    reach: np.ndarray,
+    joints: list[int],
+    size: float,
+    colour: int,
+) -> None:
+    """A mitten or a palm along `reach`, palm down in the T-pose."""
+    rows = _curve(table, 11)
+    _, front, up = _hand_axes(reach)
     cosine, sine = _ring(10, 2.3)
     rings = (
         wrist
-        + (rows[:, 0] * length)[:, None, None] * axis
+        + rows[:, 0, None, None] * reach
         + (size * rows[:, 1:2] * cosine)[..., None] * front
         + (size * (rows[:, 2:3] * sine - rows[:, 3:4]))[..., None] * up
     )
@@ -487,7 +517,19 @@ def _hand(parts: _Parts, wrist: np.ndarray, tip: np.ndarray, joints: list[int], 
     materials = np.full((len(rings) - 1, len(cosine)), colour)
     parts.add_weighted(rings, np.repeat(dense[:, None], len(cosine), 1), materials)
 
-    start = wrist + 0.10 * length * axis + size * 0.018 * front
+
+def _hand_axes(reach: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Along the hand, to the side of the thumb, and out of its back."""
+    axis = reach / np.linalg.norm(reach)
+    front = _front(axis)
+    up = np.cross(front, axis)
+    return axis, front, up * (1.0 if up[1] >= 0 else -1.0)
+
+
+def _thumb(parts: _Parts, wrist: np.ndarray, reach: np.ndarray, joint: int, size: float, colour: int) -> None:
+    """The thumb of a mitten."""
+    axis, front, up = _hand_axes(reach)
+    start = wrist + 0.10 * reach + size * 0.018 * front
     thumb = rot.normalize(0.80 * axis + 0.62 * front - 0.22 * up)
     across = rot.normalize(np.cross(thumb, up))
     upward = np.cross(across, thumb)
@@ -496,9 +538,34 @@ def _hand(parts: _Parts, wrist: np.ndarray, tip: np.ndarray, joints: list[int], 
     cosine, sine = _ring(8)
     rings = start + (0.078 * size * place)[:, None, None] * thumb
     rings = rings + radius[:, None, None] * (cosine[:, None] * across + sine[:, None] * upward)
-    dense = np.zeros((*rings.shape[:2], parts.joint_count))
-    dense[..., joints[1]] = 1
-    parts.add_weighted(rings, dense, np.full((len(rings) - 1, len(cosine)), colour))
+    _add_rigid(parts, rings, joint, colour)
+
+
+def _finger(skeleton: Skeleton, parts: _Parts, wrist: int, chain: list[int], radius: float, colour: int) -> None:
+    """A finger through its joints, from inside the palm to the tip."""
+    rest, last = skeleton.rest_positions, chain[-1]
+    bone = skeleton.tips[last]
+    if not bone.any():
+        ends = [skeleton.offsets[child] for child in skeleton.children[last]]
+        bone = ends[0] if ends else 0.8 * skeleton.offsets[last]
+    points = np.concatenate([rest[chain], [rest[last] + bone]])
+    lengths = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    if lengths.min() < 1e-4:
+        return
+    knots = np.concatenate([[0], np.cumsum(lengths)])
+    place = np.sort(
+        np.concatenate([[-0.8 * radius], *(knots[:-1, None] + [0, 0.45 * lengths.min()]), knots[-1] + [-0.004, 0]])
+    )
+    inside = points[0] - (points[1] - points[0]) / lengths[0] * 0.8 * radius
+    centre = np.stack([np.interp(place, [-0.8 * radius, *knots], [inside[k], *points[:, k]]) for k in range(3)], -1)
+    thickness = radius * np.interp(place, [0, knots[-1] - 0.006, knots[-1]], [1, 0.78, 0.35])
+    side = _across(points[-1] - points[0])
+    up = rot.normalize(np.cross(side, points[-1] - points[0]))
+    cosine, sine = _ring(7)
+    rings = centre[:, None] + thickness[:, None, None] * (cosine[:, None] * side + sine[:, None] * up)
+    dense = _chain_weights(place, [wrist, *chain], knots[:-1].tolist(), [radius] * len(chain), parts.joint_count)
+    materials = np.full((len(rings) - 1, len(cosine)), colour)
+    parts.add_weighted(rings, np.repeat(dense[:, None], len(cosine), 1), materials)
 
 
 def _limbs(skeleton: Skeleton, parts: _Parts, known: dict[str, int]) -> None:

@@ -88,7 +88,7 @@ def read_any_npz(path: str | os.PathLike[str], **options: Any) -> Motion:
     elif "qpos" in names:
         from kinema.formats.mujoco import read_qpos as read
     else:
-        found = ", ".join(sorted(names)[:8]) or "nothing"
+        found = " ".join(", ".join(sorted(names)[:8]).split())[:200] or "nothing"
         raise ValueError(
             f"{path}: is not a motion that can be read: it holds {found}; known are Kinema's own files, AMASS files "
             "with trans and poses, and MuJoCo's with qpos"
@@ -119,6 +119,7 @@ def read_npz(path: str | os.PathLike[str]) -> Motion:
         names = tuple(str(name) for name in arrays["names"])
         skeleton = Skeleton(names, tuple(arrays["parents"].tolist()), arrays["offsets"], arrays["tips"])
         fps, contacts = float(arrays["fps"]), arrays.get("contacts")
-        return Motion(skeleton, fps, arrays["root_position"], arrays["rotations"], contacts, metadata)
+        with np.errstate(all="ignore"):  # numbers that are none in another precision; the motion refuses them
+            return Motion(skeleton, fps, arrays["root_position"], arrays["rotations"], contacts, metadata)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from None

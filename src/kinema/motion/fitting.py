@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from kinema.motion import rotations as rot
-from kinema.motion.kinematics import local_rotations
 from kinema.motion.motion import Motion
 from kinema.motion.skeleton import BODY, Skeleton
 
@@ -84,7 +83,12 @@ def fit_rotations(positions: np.ndarray, fps: float) -> Motion:
         world[end] = world[middle] if tip is None else swung(world[middle], end, tip)
         if tip is not None:
             world[tip] = world[end]
-    rotations = local_rotations(skeleton, np.stack([world[name] for name in BODY.names], 1))
+    rotations = np.empty((len(positions), len(BODY), 4))
+    for joint, parent in enumerate(BODY.parents):  # one by one, as all at once need several times the memory
+        turned = world[BODY.names[joint]]
+        rotations[:, joint] = turned if parent < 0 else rot.multiply(rot.inverse(world[BODY.names[parent]]), turned)
+    del world
+    rotations.flags.writeable = False  # so that the motion need not copy it
     return Motion(skeleton, fps, positions[:, 0], rotations)
 
 

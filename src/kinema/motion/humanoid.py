@@ -36,6 +36,8 @@ LEG = ("hip", "knee", "ankle")
 ARM = ("shoulder", "elbow", "wrist")
 SIDES = ("left", "right")
 
+_LEVEL = 0.05  # sine of the slope below which the bone of a foot is level
+
 _FINGERS = ("index", "middle", "ring", "pinky")
 _X, _Y, _Z = np.eye(3)
 _BODY_LEG = leg_length(BODY, {name: BODY.index(name) for name in BODY.names})
@@ -137,7 +139,7 @@ def humanoid(skeleton: Skeleton, motion: Motion | None = None, overrides: Mappin
     )
     if standing:
         facing = rot.about_y(np.arctan2(lateral[2], lateral[0]))
-        align = _align_standing(skeleton, joints, facing)
+        align = _align_standing(skeleton, joints, facing, motion)
     else:
         align = _align_bone_axes(skeleton, joints, motion)
     _align_hands(skeleton, joints, align, standing, hinges=not standing and motion is not None)
@@ -227,7 +229,9 @@ def _frame(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return rot.from_matrix(np.stack([x, y, np.cross(x, y)], -1))
 
 
-def _align_standing(skeleton: Skeleton, joints: Mapping[str, int], facing: np.ndarray) -> dict[str, np.ndarray]:
+def _align_standing(
+    skeleton: Skeleton, joints: Mapping[str, int], facing: np.ndarray, motion: Motion | None
+) -> dict[str, np.ndarray]:
     align: dict[str, np.ndarray] = {}
     for name in joints.keys() & set(BODY.names):
         part = name.rpartition("_")[2]
@@ -242,11 +246,32 @@ def _align_standing(skeleton: Skeleton, joints: Mapping[str, int], facing: np.nd
                 x, y, _ = rot.rotate(facing, shin) if shin is not None else -_Y
                 turn = rot.multiply(rot.from_axis_angle(_Z, -np.arctan2(x, -y)), facing)
                 source, target = rot.rotate(turn, direction) * (1, 0, 1), target * (1, 0, 1)
+                if part == "ankle" and abs(direction[1]) < _LEVEL and name.replace(part, "foot") in joints:
+                    # No ankle is as low as the toes: such a rest pose shows axes and not how the foot stands.
+                    slope = _standing_slope(skeleton, joints, name.replace("_ankle", ""), motion)
+                    turn = rot.multiply(rot.from_axis_angle(_X, slope), turn)
+                    source = rot.rotate(rot.from_axis_angle(_X, slope), source) * (1, 0, 1)
             else:
                 source = rot.rotate(turn, direction)
             turn = rot.multiply(rot.between(source, target), turn)
         align[name] = rot.inverse(turn)
     return align
+
+
+def _standing_slope(skeleton: Skeleton, joints: Mapping[str, int], side: str, motion: Motion | None) -> np.ndarray:
+    """How far a foot points down from ankle to toes while it stands still, radians; BODY's where no motion tells."""
+    if motion is not None:
+        positions = motion.joint_positions()
+        ankle, toes = (positions[:, joints[f"{side}_{part}"]] for part in ("ankle", "foot"))
+        size = leg_length(skeleton, joints) / _BODY_LEG
+        low = toes[:, 1] < np.percentile(toes[:, 1], 5) + 0.03 * size
+        steps = np.concatenate([np.diff(ankle, axis=0), np.diff(toes, axis=0)], 1)
+        still = np.append(np.abs(steps).max(1, initial=0) * motion.fps < 0.1 * size, False)
+        if np.count_nonzero(low & still) >= 5:
+            bone = (toes - ankle)[low & still]
+            return np.median(np.arctan2(-bone[:, 1], np.linalg.norm(bone[:, [0, 2]], axis=-1)))
+    x, y, z = _body_direction(f"{side}_ankle")
+    return np.arctan2(-y, np.hypot(x, z))
 
 
 def _align_bone_axes(skeleton: Skeleton, joints: Mapping[str, int], motion: Motion | None) -> dict[str, np.ndarray]:

@@ -54,7 +54,7 @@ class Motion:
         if not (np.isfinite(root).all() and np.isfinite(quats).all()):
             raise ValueError("a motion must be finite numbers")
         length = np.sqrt(np.einsum("...i,...i->...", quats, quats))
-        deviation = np.abs(length - 1).max()
+        deviation = max(length.max() - 1, 1 - length.min())
         if deviation > 0.01:
             raise ValueError(
                 f"rotations must be unit quaternions, got lengths {length.min():.3f} to {length.max():.3f}"
