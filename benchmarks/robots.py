@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import kinema
-from kinema.formats.mujoco import read_robot
+from kinema.formats.mjcf import read_robot
 from kinema.motion import BODY, Motion
 from kinema.motion import rotations as rot
 from kinema.motion.contacts import TOE_HEIGHT, foot_contacts

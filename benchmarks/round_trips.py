@@ -44,6 +44,7 @@ from kinema.motion import rotations as rot
 
 TESTS = Path(__file__).resolve().parents[1] / "tests" / "formats"
 BATCH = 20  # clips that Blender gets at once
+THREE_FRAMES = 20  # of a clip, spread over it
 
 
 def _from_tests(name: str) -> Any:
@@ -149,7 +150,7 @@ def glb_validator(motion: Motion, path: Path) -> float:
 
 def glb_three(motion: Motion, path: Path) -> float:
     save(motion, path.with_suffix(".glb"))
-    frames = sorted({*np.linspace(0, len(motion) - 1, 20).round().astype(int).tolist()})
+    frames = sorted({*np.linspace(0, len(motion) - 1, THREE_FRAMES).round().astype(int).tolist()})
     document, _ = _STRICT.read_glb(path.with_suffix(".glb"))
     names = [document["nodes"][node]["name"] for node in document["skins"][0]["joints"]]
     there = _THREE.positions_in_three(_three_page(), path.with_suffix(".glb"), frames)

@@ -10,6 +10,7 @@ import pytest
 import kinema
 import kinema.formats
 import kinema.motion
+import kinema.motion.retarget
 
 
 def test_every_public_name_is_there() -> None:
@@ -18,6 +19,7 @@ def test_every_public_name_is_there() -> None:
     assert (kinema.load, kinema.save) == (kinema.formats.load, kinema.formats.save)
     assert kinema.Motion is kinema.motion.Motion
     assert kinema.BODY is kinema.motion.BODY
+    assert kinema.retarget is kinema.motion.retarget.retarget
     with pytest.raises(AttributeError, match="no attribute 'laod'"):
         kinema.laod  # noqa: B018
 

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from kinema.conditions.request import Target
     from kinema.formats import load, save
     from kinema.models.registry import Generator
-    from kinema.motion import BODY, Motion, Skeleton
+    from kinema.motion import BODY, BODY_WITH_HANDS, Motion, Skeleton
+    from kinema.motion.retarget import retarget
 
-__all__ = ["BODY", "Motion", "Skeleton", "__version__", "generate", "load", "save"]
+__all__ = ["BODY", "BODY_WITH_HANDS", "Motion", "Skeleton", "__version__", "generate", "load", "retarget", "save"]
+_HOMES = {"load": "kinema.formats", "save": "kinema.formats", "retarget": "kinema.motion.retarget"}
 __version__ = "0.1.0"
 
 
@@ -27,9 +29,9 @@ def __getattr__(name: str) -> Any:
     # what needs numpy is imported when it is asked for, as `kinema --help` does not
     if name not in __all__:
         raise AttributeError(f"module 'kinema' has no attribute {name!r}")
-    from kinema import formats, motion
+    from importlib import import_module
 
-    return getattr(formats if name in ("load", "save") else motion, name)
+    return getattr(import_module(_HOMES.get(name, "kinema.motion")), name)
 
 
 def __dir__() -> list[str]:

@@ -6,10 +6,12 @@ import json
 import os
 import resource
 import signal
+import struct
 import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -128,7 +130,7 @@ def refused(kinema, place):
         (["edit", "path", "walk.bvh", "-o", "x.bvh", "--points", "0", "0", "1"], "--points"),
         (["edit", "path", "walk.bvh", "-o", "x.bvh", "--points", "0", "0", "0", "99"], "twice as long"),
         (["edit", "path", "walk.bvh", "-o", "x.bvh", "--points", "0", "0", "nan", "1"], "finite"),
-        (["edit", "lock-feet", "walk.bvh", "-o", "x.bvh", "--max-speed", "nan"], "--max-speed"),
+        (["edit", "lock-feet", "walk.bvh", "-o", "x.bvh", "--max-speed", "nan"], "max_speed"),
         (["edit", "place", "walk.bvh", "-o", "x.bvh", "--position", "1"], "--position"),
         (["edit", "place", "walk.bvh", "-o", "x.bvh", "--heading", "inf"], "finite"),
         (["info", "none.npz"], "no such file"),
@@ -348,15 +350,14 @@ def test_a_full_disk_is_told(kinema, place, tmp_path_factory):
 
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_write_leaves_what_was_there(number, status, kinema, place, monkeypatch):
-    (place / "x.glb").write_text("old")
+    kinema("convert", "walk.bvh", "x.glb", "--fps", "15")
+    old = (place / "x.glb").read_bytes()
     before = files(place)
 
-    class Interrupting:
-        @staticmethod
-        def pack(*_):  # called when the temporary file is there
-            os.kill(os.getpid(), number)
+    def interrupt(*_):  # called when the temporary file is there
+        os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(gltf_file, "struct", Interrupting)
+    monkeypatch.setattr(gltf_file, "struct", SimpleNamespace(pack=interrupt, unpack=struct.unpack))
     if number == signal.SIGINT:
         outcome = kinema("convert", "walk.bvh", "x.glb")
         assert (outcome.status, outcome.err) == (status, "kinema: interrupted\n")
@@ -365,7 +366,7 @@ def test_an_interrupted_write_leaves_what_was_there(number, status, kinema, plac
             kinema("convert", "walk.bvh", "x.glb")
         assert stop.value.code == status
     assert files(place) == before
-    assert (place / "x.glb").read_text() == "old"
+    assert (place / "x.glb").read_bytes() == old
 
 
 def test_lack_of_memory_and_bugs_are_one_sentence(kinema, monkeypatch):

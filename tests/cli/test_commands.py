@@ -228,7 +228,7 @@ def test_generate_dresses_the_motion_in_a_character(kinema, place):
     outcome = kinema("generate", "x", "--seconds", "1", "-n", "2", "--character", "hero.glb", "-o", "out/x.glb")
     assert outcome.out.startswith("out/x-1.glb\nout/x-2.glb\n")
     assert sorted(path.name for path in (place / "out").iterdir()) == ["x-1.glb", "x-2.glb"]
-    assert "motion 2, 0.97 s" in kinema("info", "out/x-1.glb").out  # beside the animation that hero.glb has
+    assert "x, 0.97 s" in kinema("info", "out/x-1.glb").out  # beside the animation that hero.glb has
     motion = load(place / "out/x-2.glb")
     assert (len(motion), motion.skeleton.names) == (30, load(place / "hero.glb").skeleton.names)
 

@@ -107,7 +107,7 @@ def test_names_of_metadata_and_licence(facts, place, walk):
     walk.replace(metadata={"licence": "CC BY 4.0", "text": "a person walks"}).save(place / "x.glb")
     told = facts("x.glb")
     assert (told["licence"], told["text"]) == ("CC BY 4.0", "a person walks")
-    assert told["animations"] == "motion, 2.97 s"
+    assert told["animations"] == "a person walks, 2.97 s"
 
 
 def test_joints_that_only_the_tree_tells_are_listed(facts, place, walk):
@@ -131,3 +131,8 @@ def test_a_robot_and_its_numbers(facts, kinema, place):
         outcome = kinema("info", *command)
         assert outcome.status == 2
         assert option in outcome.err
+
+
+def test_numbers_of_a_list_stand_in_one_line(kinema, place, walk):
+    walk.replace(metadata={"betas": [0.5, -1, 2.25]}).save(place / "shaped.npz")
+    assert "betas       0.5 -1 2.25\n" in kinema("info", "shaped.npz").out

@@ -78,12 +78,26 @@ def test_a_character_wears_the_motion(kinema, place, hero, walk):
     assert travelled == pytest.approx(2 / 3 * walk.root_position[-1, 2], rel=0.05)
 
 
-@pytest.mark.parametrize("animation, frames", [("0", 90), ("1", 1), ("motion", 1), ("motion 2", 90)])
+@pytest.mark.parametrize("animation, frames", [("0", 90), ("1", 1), ("motion", 1), ("walk", 90)])
 def test_one_of_several_animations_is_chosen(animation, frames, kinema, place, hero):
     kinema("retarget", "walk.bvh", "hero.glb", "worn.glb")
     assert kinema("retarget", "worn.glb", "body", "x.npz", "--animation", animation).status == 0
     assert len(load(place / "x.npz")) == frames
-    assert "motion 2" in kinema("retarget", "worn.glb", "body", "y.npz", "--animation", "run").err
+    assert "walk, motion" in kinema("retarget", "worn.glb", "body", "y.npz", "--animation", "run").err
+
+
+def test_a_character_of_somebody_else_is_not_overwritten(kinema, place, hero):
+    theirs = hero.read_bytes().replace(b'"generator":"Kinema"', b'"generator":"Studio"')
+    (place / "theirs.glb").write_bytes(theirs)
+    for command in (("convert", "walk.bvh", "theirs.glb"), ("retarget", "walk.bvh", "hero.glb", "theirs.glb")):
+        outcome = kinema(*command)
+        assert outcome.status == 2
+        assert "theirs.glb: is there already" in outcome.err
+        assert (place / "theirs.glb").read_bytes() == theirs
+    assert kinema("retarget", "walk.bvh", "theirs.glb", "theirs.glb").status == 0
+    assert len(document(place / "theirs.glb")["animations"]) == 2
+    assert kinema("retarget", "walk.bvh", "theirs.glb", "theirs.glb").status == 0
+    assert kinema("convert", "walk.bvh", "hero.glb").status == 0
 
 
 def test_convert_puts_a_character_into_every_file_of_a_folder(kinema, place, hero, walk):

@@ -54,12 +54,12 @@ def nodes_of(path: Path, names: tuple[str, ...]) -> list[int]:
 @pytest.mark.parametrize("kind", characters.KINDS)
 def test_character_stays_as_it_was(kind, walk, tmp_path):
     source = make(kind, tmp_path / "hero.glb", dancing=True)
-    write_character(walk.replace(metadata={"text": "she walks", "licence": "CC0"}), source, tmp_path / "out.glb")
+    write_character(walk.replace(metadata={"text": "she walks", "licence": "CC0"}), tmp_path / "out.glb", source)
     before, data = characters.unpack(source)
     after, more = characters.unpack(tmp_path / "out.glb")
     new, old = after.pop("animations")
     assert [old] == before.pop("animations")
-    assert (new["name"], old["name"]) == ("motion 2", "motion")
+    assert (new["name"], old["name"]) == ("she walks", "motion")
     assert new["extras"] == {
         "text": "she walks", "licence": "CC0", "fps": 30.0, "frames": 90, "units": "metres, seconds"
     }  # fmt: skip
@@ -81,7 +81,7 @@ def test_motion_on_the_characters_own_skeleton_is_not_changed(kind, tmp_path):
     back = read_glb(tmp_path / "out.glb")
     np.testing.assert_allclose(back.joint_positions(), motion.joint_positions(), atol=1e-5)
     assert rot.angle_between(back.rotations, motion.rotations).max() < 1e-5
-    assert back.metadata["animations"] == "motion 2, motion"
+    assert back.metadata["animations"] == "hero, motion"
     # onto the file itself, too
     write_glb(motion, source, character=source)
     np.testing.assert_allclose(read_glb(source).joint_positions(), motion.joint_positions(), atol=1e-5)
@@ -172,7 +172,7 @@ def test_description(walk, tmp_path):
         "meshes": 1,
         "materials": "cloth",
         "skins": 1,
-        "animations": ["motion 2, 2.97 s", "motion, 0.13 s"],
+        "animations": ["constructed, 2.97 s", "motion, 0.13 s"],
         "VRM": "1.0",
         "licence": "https://vrm.dev/licenses/1.0/",
         "source": "x.glb",

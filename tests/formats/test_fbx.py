@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +19,20 @@ from kinema.formats.gltf import write_glb
 from kinema.formats.mannequin import build_mannequin, pose_mannequin
 from kinema.motion import Motion, Skeleton
 from kinema.motion import rotations as rot
+from kinema.motion.retarget import retarget
 from kinema.motion.skeleton import BODY_WITH_HANDS
 
 HERE = Path(__file__).parent
+
+
+def _beside(name: str) -> Any:
+    spec: Any = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+characters = _beside("characters")
 HEAD = b"Kaydara FBX Binary  \x00\x1a\x00" + (7400).to_bytes(4, "little")
 
 
@@ -159,6 +172,57 @@ def test_character_of_one_s_own(walk, tmp_path):
         expected = motion.joint_positions()
         np.testing.assert_allclose(heads - heads[:, :1], expected - expected[:, :1], atol=1e-3)
         np.testing.assert_allclose(heads[:, 0, ::2], expected[:, 0, ::2], atol=1e-3)
+
+
+@pytest.mark.usefixtures("with_blender")
+def test_an_fbx_character_is_worn_in_a_glb(walk, tmp_path):
+    write_fbx(walk, tmp_path / "hero.fbx")
+    write_glb(walk, tmp_path / "out.glb", character=tmp_path / "hero.fbx")
+    content, _ = characters.unpack(tmp_path / "out.glb")
+    assert {material["name"] for material in content["materials"]} == {"body", "joint", "left", "right"}
+    worn = load(tmp_path / "out.glb")
+    assert (len(worn), worn.fps) == (len(walk), walk.fps)
+    expected = retarget(walk, worn.skeleton).joint_positions()
+    np.testing.assert_allclose(worn.joint_positions(), expected, atol=1e-3)
+
+
+def test_an_fbx_character_that_is_none_is_called_by_its_name(walk, tmp_path, fake_blender):
+    (tmp_path / "chair.fbx").write_bytes(HEAD)
+    chair = characters.Glb("chair").save(tmp_path / "chair.glb")
+    fake_blender(
+        f"import shutil\nshutil.copy({str(chair)!r}, job['target'])\n"
+        "json.dump({'fps': 30, 'frames': 1}, open(job['result'], 'w'))"
+    )
+    with pytest.raises(ValueError, match=f"^{tmp_path}/chair.fbx: has no skeleton"):
+        write_glb(walk, tmp_path / "out.glb", character=tmp_path / "chair.fbx")
+    assert not (tmp_path / "out.glb").exists()
+
+
+@pytest.mark.usefixtures("with_blender")
+def test_what_a_hand_carries_stays_in_it(walk, tmp_path):
+    """A mesh that hangs from a bone, in a character whose armature is scaled, as Mixamo's are."""
+    glb, at, _ = characters.make_character("mixamo")
+    corners = glb.put(np.array([[0, 0, 0], [1, 0, 0], [0, 9, 0.0]]), bounds=True)
+    glb.json["meshes"].append({"name": "sword", "primitives": [{"attributes": {"POSITION": corners}}]})
+    nodes = glb.json["nodes"]
+    nodes[at["right_wrist"]].setdefault("children", []).append(len(nodes))
+    nodes.append({"name": "sword", "mesh": 1, "translation": [3.0, 8.0, 1.0]})
+    hand = nodes[at["right_wrist"]]["name"]
+    write_fbx(walk, tmp_path / "out.fbx", character=glb.save(tmp_path / "hero.glb"))
+    blender.convert(tmp_path / "out.fbx", tmp_path / "back.glb", tmp_path / "out.fbx", materials=True)
+    distances = []
+    for path in ("hero.glb", "back.glb"):
+        document, binary = characters.unpack(tmp_path / path)
+        worlds = dict(
+            zip(
+                [n.get("name") for n in document["nodes"]],
+                characters.node_worlds(document, binary, None, 0),
+                strict=True,
+            )
+        )
+        distances.append(np.linalg.norm(worlds["sword"][:3, 3] - worlds[hand][:3, 3]))
+    assert distances[0] == pytest.approx(0.01 * 74**0.5)
+    assert distances[1] == pytest.approx(distances[0], rel=1e-3)
 
 
 @pytest.mark.usefixtures("with_blender")

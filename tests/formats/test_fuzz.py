@@ -120,6 +120,9 @@ HOSTILE: dict[str, list[bytes]] = {
     "clip.bvh": [
         *(b"", b"\n" * 500_000, b"{" * 1_000_000, b"HIERARCHY " * 100_000, "HIERARCHY\n".encode("utf-16")),
         nested(10_000) + b"Frame Time: 0.1\n" + b"0 " * 30_000,
+        LONE.replace(b" a ", b" " + b"a" * 5000 + b" ").replace(b"OFFSET 0 0 0", b""),
+        LONE.replace(b" a ", b" " + b"a" * 5000 + b" ") + b"Frames: 1\nFrame Time: 0.1\nnan\n",
+        LONE + b"Frames: 400000\nFrame Time: 0.1\n" + b"1\n" * 400_000 + b"x\n",  # damaged late
         LONE + b"Frames: 2000000\nFrame Time: 0.1\n1\n",
         LONE + b"Frames: 1\nFrame Time: 0.1\n" + b"9" * 5_000_000,
         LONE + b"Frames: 0\nFrame Time: 0.1\n",

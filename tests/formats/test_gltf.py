@@ -157,6 +157,11 @@ def blender(source: Path, target: Path) -> list[str]:
     pytest.skip("needs Blender on PATH, or KINEMA_BLENDER_PYTHON, a Python that has bpy")
 
 
+def test_options_for_a_character_need_one(walk, tmp_path):
+    with pytest.raises(ValueError, match="keep_contacts: only for motion on a character"):
+        walk.save(tmp_path / "walk.glb", keep_contacts=False)
+
+
 def test_blender_sees_the_same_figure(walk, tmp_path):
     source, target = tmp_path / "walk.glb", tmp_path / "seen.json"
     write_glb(walk, source)

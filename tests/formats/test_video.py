@@ -91,7 +91,9 @@ def test_gif_keeps_time(walk, tmp_path):
     write_gif(walk, tmp_path / "walk.gif", "a person walks")
     slow = walk.replace(fps=7, rotations=walk.rotations[:15], root_position=walk.root_position[:15])
     write_gif(slow, tmp_path / "slow.gif")
-    for name, frames, seconds in (("walk", 75, 3.0), ("slow", 15, 15 / 7)):
+    slowest = walk.replace(fps=0.001, rotations=walk.rotations[:3], root_position=walk.root_position[:3])
+    write_gif(slowest, tmp_path / "slowest.gif")  # beyond what the format can say
+    for name, frames, seconds in (("walk", 75, 3.0), ("slow", 15, 15 / 7), ("slowest", 3, 3 * 655.35)):
         with Image.open(tmp_path / f"{name}.gif") as image:
             assert image.size == SIZE
             assert image.info["loop"] == 0

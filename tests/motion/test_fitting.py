@@ -196,3 +196,9 @@ def test_a_gap_takes_the_last_good_frame():
 def test_wrong_points_are_refused(positions, words):
     with pytest.raises(ValueError, match=words):
         fit_rotations(positions, 30)
+
+
+@pytest.mark.parametrize("fps", [0, -1e300, np.nan, np.inf])
+def test_impossible_frame_rates_are_refused(fps: float) -> None:
+    with pytest.raises(ValueError, match="fps must be"):
+        fit_rotations(np.ones((2, 22, 3)), fps)

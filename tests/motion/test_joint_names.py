@@ -279,6 +279,21 @@ def test_a_pelvis_is_what_legs_and_trunk_hang_from() -> None:
     }
 
 
+def test_the_head_is_not_the_face_that_rests_in_it() -> None:
+    """Rigify's metarig: all bones of the face hang from one at the place of the head, which the skull does not."""
+    skeleton, expected = TOOLS["Rigify, metarig"]
+    face = with_more(skeleton, {"face": "spine.006", "jaw": "face", "nose": "face", "forehead": "face"})
+    offsets = face.offsets.copy()
+    for name, offset in (
+        ("face", (0, 0, 0)),
+        ("jaw", (0, 0, 0.02)),
+        ("nose", (0, 0.05, 0.1)),
+        ("forehead", (0, 0.1, 0.1)),
+    ):
+        offsets[face.index(name)] = offset
+    assert match_joints(Skeleton(face.names, face.parents, offsets)) == expected
+
+
 # --- the tree
 
 
@@ -526,14 +541,16 @@ def test_a_dog_is_no_human() -> None:
 @pytest.mark.parametrize("size", [0.0, 1e-300, 1e308])
 def test_bones_of_impossible_lengths_are_one_sentence(size: float) -> None:
     offsets = np.full((22, 3), size) * (np.arange(22) > 0)[:, None]
-    with pytest.raises(ValueError, match="cannot tell which joints are the body's: not found pelvis, head"):
+    with pytest.raises(ValueError, match="cannot tell which joints are the body's: not found head, left_hip"):
         match_joints(Skeleton(tuple(f"b{k}" for k in range(22)), BODY.parents, offsets))
 
 
 def test_names_that_the_tree_contradicts_are_one_sentence() -> None:
     parents = list(BODY.parents)
     parents[BODY.index("left_knee")] = 0
-    with pytest.raises(ValueError, match="the left ankle does not hang below the left hip"):
+    with pytest.raises(
+        ValueError, match=r"the left ankle \(left_ankle\) does not hang below the left hip \(left_hip\)"
+    ):
         match_joints(Skeleton(BODY.names, tuple(parents), BODY.offsets))
 
 
@@ -596,3 +613,17 @@ def test_wrong_overrides_are_refused(overrides: dict[str, str], sentence: str) -
 def test_what_is_found_can_be_changed_without_harm() -> None:
     match_joints(BODY).clear()
     assert len(match_joints(BODY)) == 22
+
+
+def test_skeletons_that_differ_in_tips_alone_are_told_apart() -> None:
+    """They are equal, but without toe joints the tips of the feet say which side is left."""
+    kept = [joint for joint, name in enumerate(BODY.names) if not name.endswith("_foot")]
+    parents = [kept.index(BODY.parents[joint]) if joint else -1 for joint in kept]
+    names = tuple(f"bone{joint}" for joint in kept)
+    tips = BODY.offsets[[10, 11]]
+    sides = []
+    for way in (1, -1):
+        feet = np.zeros((len(kept), 3))
+        feet[[7, 8]] = tips * (1, 1, way)
+        sides.append(match_joints(Skeleton(names, tuple(parents), BODY.offsets[kept], feet))["left_hip"])
+    assert sides == [1, 2]

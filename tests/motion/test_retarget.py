@@ -249,7 +249,7 @@ def test_what_cannot_be_put_onto_body_is_one_sentence(walk: Motion) -> None:
     assert "not found " in refused([f"bone{k}" for k in range(22)], range(-1, 21))
     loose = list(BODY.parents)
     loose[BODY.index("left_knee")] = 0
-    assert "left ankle does not hang below the left hip" in refused(parents=loose)
+    assert "the left ankle (left_ankle) does not hang below the left hip (left_hip)" in refused(parents=loose)
     legs = np.array([not name.endswith(("knee", "ankle")) for name in BODY.names])[:, None]
     assert "no length" in refused(offsets=BODY.offsets * legs)
     with pytest.raises(ValueError, match="left_knee cannot be 'shin'"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -49,8 +51,9 @@ def test_arrays_are_copies_and_read_only() -> None:
     skeleton = chain(offsets=offsets)
     offsets[1] = 5
     assert skeleton.offsets[1, 1] == 1
-    with pytest.raises(ValueError):
-        skeleton.offsets[1] = 5
+    for array in (skeleton.offsets, skeleton.rest_positions, copy.deepcopy(skeleton).offsets):
+        with pytest.raises(ValueError):
+            array[1] = 5
 
 
 def test_equality_is_by_value() -> None:

@@ -136,10 +136,14 @@ def sentence_of(error: BaseException) -> str:
     return str(error)
 
 
+def printable(text: str) -> str:
+    """A text of unknown origin, without what would move the cursor or break the line."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
 def complain(sentence: str) -> None:
     """One line on stderr."""
-    line = "".join(letter if letter.isprintable() else " " for letter in sentence)
-    line = " ".join(line.split())
+    line = " ".join(printable(sentence).split())
     with contextlib.suppress(OSError):
         print(f"kinema: {line if len(line) <= 600 else line[:597] + '...'}", file=sys.stderr)
 

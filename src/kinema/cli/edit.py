@@ -178,8 +178,6 @@ class LockFeet(_Edit):
         from kinema.motion.contacts import foot_contacts, foot_sliding, lock_feet
         from kinema.motion.editing import ground
 
-        if not self.max_speed > 0:
-            raise ValueError(f"--max-speed must be above 0 m/s, not {self.max_speed}")
         grounded = ground(motion)
         locked = lock_feet(grounded, foot_contacts(grounded, self.max_speed))
         before, after = foot_sliding(grounded), foot_sliding(locked)
@@ -222,8 +220,6 @@ class Place(_Edit):
     def edit(self, motion: Motion) -> Motion:
         from kinema.motion.editing import place
 
-        if not math.isfinite(self.heading):
-            raise ValueError(f"--heading must be a finite number of degrees, not {self.heading}")
         return place(motion, self.position, math.radians(self.heading))
 
 
@@ -243,7 +239,8 @@ class FollowPath(_Edit):
     def edit(self, motion: Motion) -> Motion:
         import numpy as np
 
-        from kinema.motion.editing import follow_path, ground
+        from kinema.motion.editing import ground
+        from kinema.motion.paths import follow_path
 
         return follow_path(ground(motion), np.array(self.points).reshape(-1, 2))
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +12,7 @@ from tyro.conf import Positional, arg
 
 from kinema.formats import READERS, WRITERS, ending, load, save
 from kinema.motion.motion import Motion
+from kinema.progress import spinner
 
 UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "in": 0.0254}
 QPOS = (".csv", ".qpos.npz")
@@ -135,6 +135,14 @@ def check_target(path: Path, character: Path | None = None, robot: Path | None =
             raise ValueError(f"{path}: --character is for {' '.join(WORN)} files")
         if not character.is_file():
             raise FileNotFoundError(f"{character}: there is no such file")
+    if kind == ".glb" and path.is_file() and not (character is not None and path.samefile(character)):
+        from kinema.formats.character import is_written_by_kinema
+
+        # nobody's character is lost to a command whose arguments stand in the wrong order
+        if not is_written_by_kinema(path):
+            raise FileExistsError(
+                f"{path}: is there already, and not a file of Kinema's; name another, or move it away"
+            )
 
 
 def write(
@@ -150,19 +158,9 @@ def write(
     save(motion, path, **options)
 
 
-@contextmanager
-def waiting(doing: str, worth: bool) -> Iterator[None]:
+def waiting(doing: str, worth: bool) -> AbstractContextManager[None]:
     """Show on a terminal that something is going on, and for how long, where that is `worth` it: above a second."""
-    if not (worth and sys.stderr.isatty()):  # rich alone takes 0.05 s to load
-        yield
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        progress.add_task(doing, total=None)
-        yield
+    return spinner(doing) if worth else nullcontext()
 
 
 def is_long(what: Path | Motion) -> bool:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 from tyro.conf import Positional, arg
 
+from kinema.cli import printable
 from kinema.cli.files import GLTF, QPOS, Options, Reading, is_long, kind_of, waiting
 from kinema.formats import READERS
 from kinema.models import registry
@@ -118,7 +119,7 @@ def _motion(motion: Motion, kind: str) -> dict[str, Any]:
 
 
 def _robot(path: Path) -> dict[str, Any]:
-    from kinema.formats.mujoco import read_robot
+    from kinema.formats.mjcf import read_robot
 
     robot = read_robot(path)
     limits = np.degrees(robot.limits)
@@ -142,7 +143,7 @@ def _model(name: str) -> dict[str, Any]:
 
 
 def _show(content: Mapping[str, Any], indent: str = "") -> None:
-    """Names and values in two columns; the items of a list below each other, what is inside a value indented."""
+    """Names and values in two columns; texts of a list below each other, what is inside a value indented."""
     width = max((len(str(name)) for name, value in content.items() if not isinstance(value, Mapping)), default=0)
     for name, value in content.items():
         if isinstance(value, Mapping):
@@ -150,10 +151,11 @@ def _show(content: Mapping[str, Any], indent: str = "") -> None:
                 print(f"{indent}{name}")
                 _show(value, indent + "  ")
             continue
-        for number, item in enumerate(value if isinstance(value, list | tuple) else [value]):
-            text = f"{item:.5g}" if isinstance(item, float) else str(item)
-            text = "".join(letter if letter.isprintable() else " " for letter in text)
-            print(f"{indent}{'' if number else name!s:<{width}}  {text}".rstrip())
+        items = list(value) if isinstance(value, list | tuple) else [value]
+        if items and all(isinstance(item, int | float) for item in items):
+            items = [" ".join(f"{item:.5g}" if isinstance(item, float) else str(item) for item in items)]
+        for number, item in enumerate(items):
+            print(f"{indent}{'' if number else name!s:<{width}}  {printable(str(item))}".rstrip())
 
 
 Command = Info

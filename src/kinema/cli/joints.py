@@ -8,6 +8,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
+from kinema.cli import printable
 from kinema.cli.files import In, Options, Reading
 from kinema.formats.joint_map import read_joint_map, write_joint_map
 from kinema.motion.joint_names import check_joints, guess_joints
@@ -41,20 +42,16 @@ class Joints:
         width = max(map(len, rows.values()))
         for name, theirs in rows.items():
             if theirs:
-                print(f"{name:<15} {_printable(theirs):<{width}}  {found[name][1]}")
+                print(f"{name:<15} {printable(theirs):<{width}}  {found[name][1]}")
             elif name in BODY.names:
                 print(f"{name:<15} -")
         others = [theirs for theirs in skeleton.names if theirs not in rows.values()]
         if others:
-            print(f"\nnot matched: {_printable(', '.join(others))}")
+            print(f"\nnot matched: {printable(', '.join(others))}")
         if self.out is not None:
             write_joint_map(rows, self.out)
             print(f"\n{self.out}: written")
         check_joints(skeleton, found)
-
-
-def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 Command = Joints

@@ -43,7 +43,8 @@ class Retarget:
     def run(self) -> None:
         robot = Path(self.onto) if self.onto.lower().endswith(".xml") else None
         self.reading.check([self.source], self.target)
-        check_target(self.target, robot=robot or self.reading.robot)
+        worn = ending(self.target, WRITERS) in WORN and ending(self.onto, READERS) in CHARACTERS
+        check_target(self.target, Path(self.onto) if worn else None, robot or self.reading.robot)
         joints, their_joints = (_joint_map(path) for path in (self.joints, self.character_joints))
         with waiting(f"reading {self.source.name}", is_long(self.source)):
             motion = self.reading.read(self.source)
@@ -58,7 +59,7 @@ class Retarget:
                 skeleton = figure.skeleton if isinstance(figure, Motion) else figure
                 lines.append(_match(self.onto, skeleton, their_joints))
                 result = retarget(motion, figure, joints, their_joints, self.keep_contacts)
-                if ending(self.target, WRITERS) in WORN and ending(self.onto, READERS) in CHARACTERS:
+                if worn:
                     # the writer puts a motion onto the character by itself, and sees how thick its soles are
                     how = {"joints": joints, "onto_joints": their_joints, "keep_contacts": self.keep_contacts}
                     write(motion, self.target, Path(self.onto), **how)
@@ -77,7 +78,7 @@ def _joint_map(path: Path | None) -> dict[str, str] | None:
 
 def _to_robot(motion: Motion, robot: Path, links: Mapping[str, str] | None) -> tuple[Motion, str]:
     """The motion of a robot, and which of its links are which."""
-    from kinema.formats.mujoco import read_robot
+    from kinema.formats.mjcf import read_robot
     from kinema.motion.robot_retarget import match_links, retarget_to_robot
 
     model = read_robot(robot)

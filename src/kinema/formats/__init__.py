@@ -43,11 +43,14 @@ def load(path: str | os.PathLike[str], **options: Any) -> Motion:
 
     Args:
         path: the file; the ending says what it is, in small or capital letters.
-        options: handed to the reader: `unit` for .bvh, `asf_path` and `fps` for .amc, `fps` for .npy and .csv,
-            `robot` for .csv and .npz with qpos, `animation` for .glb.
+        options: what a file does not say itself, for the reader of its format: `unit` (metres) and `up` ("y", "z")
+            for .bvh; `asf_path` and `fps` for .amc; `animation` (name or number) for .glb, .gltf and .vrm; `fps` and
+            `up` for an .npz of AMASS; `fps` for .npy; `robot` (an MJCF file or a `Robot`), `fps` and `quaternion`
+            ("wxyz", "xyzw") for .csv and .npz with qpos.
 
     Raises:
-        ValueError: the ending is unknown or the file is damaged.
+        ValueError: the ending is unknown, the file is damaged, or an option has a value that cannot be.
+        TypeError: the format has no such option.
         OSError: the file is not there or cannot be read.
     """
     path = Path(path)
@@ -67,10 +70,14 @@ def save(motion: Motion, path: str | os.PathLike[str], **options: Any) -> None:
     Args:
         motion: what to write.
         path: the file; the ending says what it becomes.
-        options: handed to the writer of that format: `character` for .glb and .fbx, `robot` for .csv and .qpos.npz.
+        options: for the writer of that format: `character` (a file) for .glb and .fbx, and how the motion is put onto
+            it, as for `retarget`: `joints`, `onto_joints`, `keep_contacts`; `robot` for .csv and .qpos.npz, and
+            `quaternion` for .csv; `title` for .png, .gif, .mp4 and .html; `frames` (how many poses) for .png.
 
     Raises:
-        ValueError: the ending is unknown.
+        ValueError: the ending is unknown, the motion is nothing that the format can hold, or an option has a value that
+            cannot be.
+        TypeError: the format has no such option.
         OSError: the file cannot be written.
     """
     path = Path(path)

@@ -246,12 +246,12 @@ def _in_depth_first_order(path: Path, skeleton: _Bones) -> tuple[list[str], list
     while stack:
         name, parent = stack.pop()
         if name in names:
-            raise ValueError(f"{path}: bone {name} stands at two places of the hierarchy; the file is damaged")
+            raise ValueError(f"{path}: bone {name[:50]} stands at two places of the hierarchy; the file is damaged")
         stack += [(child, len(names)) for child in reversed(skeleton.children.get(name, []))]
         names.append(name)
         parents.append(parent)
     if lone := next((name for name in skeleton.bones if name not in names), None):
-        raise ValueError(f"{path}: bone {lone} is not connected to the root; the file is damaged")
+        raise ValueError(f"{path}: bone {lone[:50]} is not connected to the root; the file is damaged")
     return names, parents
 
 
@@ -280,12 +280,14 @@ def _read_frames(path: Path, asf_path: Path, skeleton: _Bones) -> tuple[dict[str
         elif name not in width:
             _fail(path, line, f"bone {name[:30]!r} is not in {asf_path.name}; the two files do not belong together")
         elif len(words) - 1 != width[name]:
-            _fail(path, line, f"bone {name} needs {width[name]} numbers, found {len(words) - 1}; the file is damaged")
+            _fail(
+                path, line, f"bone {name[:50]} needs {width[name]} numbers, found {len(words) - 1}; the file is damaged"
+            )
         else:
             of_bone = lines.setdefault(name, array("L"))
             of_bone.append(line)
             if len(of_bone) != frames:
-                _fail(path, line, f"bone {name} is missing in a frame or there twice; the file is damaged")
+                _fail(path, line, f"bone {name[:50]} is missing in a frame or there twice; the file is damaged")
             try:
                 numbers.setdefault(name, array("d")).extend(map(float, words[1:]))
             except ValueError:
@@ -295,7 +297,7 @@ def _read_frames(path: Path, asf_path: Path, skeleton: _Bones) -> tuple[dict[str
     columns = {}
     for name, of_bone in lines.items():
         if len(of_bone) != frames:
-            _fail(path, of_bone[-1], f"bone {name} is missing after this frame; the file is cut off")
+            _fail(path, of_bone[-1], f"bone {name[:50]} is missing after this frame; the file is cut off")
         columns[name] = np.array(numbers.pop(name)).reshape(frames, width[name])
         usable = np.abs(columns[name]) < MAX_MAGNITUDE
         if not usable.all():

@@ -14,9 +14,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from kinema.progress import spinner
 
 VERSION = "4.5"
 PYTHON = (3, 11)  # the one that bpy of this version is made for
@@ -100,7 +102,7 @@ def convert(source: Path, target: Path, path: Path, **options: Any) -> dict[str,
         variables["BLENDER_USER_RESOURCES"] = str(folder / "user")
         variables["MALLOC_ARENA_MAX"] = "2"  # a thread's own 64 MB would count towards the limit of memory
         timeout = TIMEOUT + TIMEOUT_PER_MB * source.stat().st_size / 1e6
-        with log.open("wb") as said, _waiting(f"Blender works on {path.name}"):
+        with log.open("wb") as said, spinner(f"Blender works on {path.name}"):
             status = _run([*command, str(job)], said, variables, timeout)
         if status is None:
             raise ValueError(f"{path}: Blender was still at work after {timeout:.0f} s and was stopped")
@@ -139,19 +141,6 @@ def _run(command: Sequence[str], said: BinaryIO | int, variables: dict[str, str]
 def _last_words(log: Path) -> str:
     lines = log.read_bytes()[-4000:].decode("utf-8", "replace").strip().splitlines()
     return f": {lines[-1].strip()[:300]}" if lines else ""
-
-
-@contextlib.contextmanager
-def _waiting(doing: str) -> Iterator[None]:
-    """Show on the terminal that something is going on, and for how long."""
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        progress.add_task(doing, total=None)
-        yield
 
 
 def version(command: Sequence[str]) -> str:

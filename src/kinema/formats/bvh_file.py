@@ -80,6 +80,13 @@ def _number(path: Path, line: int, text: str) -> float:
     return value
 
 
+def _is_number(text: str) -> bool:
+    try:
+        return abs(float(text)) < MAX_MAGNITUDE
+    except ValueError:
+        return False
+
+
 def _read_hierarchy(path: Path, header: bytes) -> Hierarchy:
     """Parse what stands before MOTION, with a stack instead of recursion."""
     text = header.decode("utf-8-sig", errors="replace")
@@ -157,7 +164,7 @@ def _read_hierarchy(path: Path, header: bytes) -> Hierarchy:
         raise ValueError(f"{path}: the HIERARCHY ends inside a joint; a }} is missing or the file is cut off")
     for name, offset in zip(tree.names, tree.offsets, strict=True):
         if offset is None:
-            raise ValueError(f"{path}: joint {name} has no OFFSET; export the file again")
+            raise ValueError(f"{path}: joint {name[:50]} has no OFFSET; export the file again")
     if not any(tree.channels):
         raise ValueError(f"{path}: no joint has CHANNELS, so nothing moves; export it with motion")
     return tree
@@ -218,7 +225,9 @@ def _read_frames(path: Path, data: bytes, start: int, tree: Hierarchy) -> tuple[
         piece = parse_numbers(data[at:end], csv)
         if piece is None:
             for word in re.finditer(rb"\S+", data[at:end]):
-                _number(path, line_of(at + word.start()), word[0].decode("latin-1"))
+                text = word[0].decode("latin-1")
+                if not _is_number(text):  # only now, as to count lines takes time
+                    _number(path, line_of(at + word.start()), text)
             _fail(path, line_of(at), "something that is not a number stands here or below; export the file again")
         if count + len(piece) <= len(values):
             values[count : count + len(piece)] = piece
@@ -233,7 +242,8 @@ def _read_frames(path: Path, data: bytes, start: int, tree: Hierarchy) -> tuple[
     if not (values.max() < MAX_MAGNITUDE and values.min() > -MAX_MAGNITUDE):  # not a number is neither
         frame, column = np.argwhere(~(np.abs(values) < MAX_MAGNITUDE))[0]
         raise ValueError(
-            f"{path}: channel {channels[column]} of frame {frame + 1} is {values[frame, column]:g}; repair that frame"
+            f"{path}: channel {channels[column][-50:]} of frame {frame + 1} is {values[frame, column]:g}; "
+            "repair that frame"
         )
     return fps, values
 

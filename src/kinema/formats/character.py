@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kinema.formats.gltf_file import Buffer, Document, plain, write_document
+from kinema.formats.gltf_file import Buffer, Document, animation_name, plain, write_document
 from kinema.formats.gltf_reader import animation_names, moved_nodes, read_facts
 from kinema.formats.gltf_rig import Nodes, Rig, inverse_binds, read_nodes, read_rig
 from kinema.motion import Motion, Skeleton
@@ -18,7 +18,7 @@ from kinema.motion.humanoid import SIDES, humanoid
 
 
 def write_character(
-    motion: Motion, character: str | os.PathLike[str], path: str | os.PathLike[str], **retargeting: Any
+    motion: Motion, path: str | os.PathLike[str], character: str | os.PathLike[str], **retargeting: Any
 ) -> None:
     """Write a character as binary glTF (.glb) with the motion as its first animation.
 
@@ -30,8 +30,8 @@ def write_character(
 
     Args:
         motion: on any humanoid skeleton; on the character's own (as `read_glb` gives it), nothing is changed.
-        character: a skinned .glb, .vrm or .gltf file with everything inside.
         path: the .glb file to write.
+        character: a skinned .glb, .vrm or .gltf file with everything inside.
         retargeting: handed to `retarget`: `joints`, `onto_joints`, `keep_contacts`.
 
     Raises:
@@ -96,6 +96,22 @@ def describe_character(path: str | os.PathLike[str]) -> dict[str, Any]:
         **({"copyright": str(asset["copyright"])[:1000]} if asset.get("copyright") else {}),
         **read_facts(document, None),
     }
+
+
+def is_written_by_kinema(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a mannequin of Kinema or a character that it has put a motion onto.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    try:
+        document = Document(path)
+        if document.object(document.content, "asset", "the file").get("generator") == "Kinema":
+            return True
+        extras = [animation.get("extras") for animation in document.items("animations")[:1]]
+    except ValueError:
+        return False
+    return any(isinstance(extra, dict) and {"fps", "frames", "units"} <= extra.keys() for extra in extras)
 
 
 def _seconds(document: Document, number: int) -> float:
@@ -195,10 +211,7 @@ def _animation(document: Document, nodes: Nodes, rig: Rig, motion: Motion, buffe
         local = rot.multiply(before, rot.multiply(motion.rotations[:, joint], rig.rest[joint]))
         if joint == 0 or rot.angle_between(local, nodes.rotation[node]).max() > 1e-6:
             put(node, "rotation", rot.unroll(local)[:, [1, 2, 3, 0]])
-    names = animation_names(document)
-    name = next(
-        name for name in itertools.chain(["motion"], map("motion {}".format, itertools.count(2))) if name not in names
-    )
+    name = animation_name(motion.metadata, animation_names(document))
     metadata = {str(key): plain(value) for key, value in motion.metadata.items()}
     extras = {**metadata, "fps": motion.fps, "frames": len(motion), "units": "metres, seconds"}
     return {"name": name, "samplers": samplers, "channels": channels, "extras": extras}

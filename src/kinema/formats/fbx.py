@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,22 +71,34 @@ def write_fbx(
 
     path = Path(path)
     blender.find()
-    with tempfile.TemporaryDirectory(prefix="kinema-fbx-") as name:
-        folder = Path(name)
-        worn = None if character is None else _as_glb(Path(character), folder)
-        between = folder / "motion.glb"
-        write_glb(motion, between, worn, **retargeting)
+    with tempfile.TemporaryDirectory(prefix="kinema-fbx-") as folder:
+        between = Path(folder) / "motion.glb"
+        write_glb(motion, between, character, **retargeting)
         with atomic_write(path) as temporary:
             blender.convert(between, temporary, path, fps=motion.fps)
 
 
-def _as_glb(character: Path, folder: Path) -> Path:
+@contextmanager
+def character_as_glb(character: str | os.PathLike[str]) -> Iterator[Path]:
+    """A character of any format as a glTF file, which an .fbx becomes for as long as the context lasts.
+
+    Raises:
+        ValueError: there is no Blender, or the file is none that it can read; or what the body of the context raises,
+            with the name of the .fbx.
+        OSError: the file cannot be read.
+    """
+    character = Path(character)
     if character.suffix.lower() != ".fbx":
-        return character
+        yield character
+        return
     _check(character)
-    converted = folder / "character.glb"
-    blender.convert(character, converted, character, materials=True)
-    return converted
+    with tempfile.TemporaryDirectory(prefix="kinema-fbx-") as folder:
+        converted = Path(folder) / "character.glb"
+        blender.convert(character, converted, character, materials=True)
+        try:
+            yield converted
+        except ValueError as error:
+            raise ValueError(str(error).replace(str(converted), str(character))) from None
 
 
 def _check(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +18,10 @@ def atomic_write(path: str | PathLike[str]) -> Iterator[Path]:
         OSError: the folder cannot be made or written to, or `path` is a folder; it names `path`.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, "is a file; choose another folder", error.filename) from None
     # the ending is kept, as some writers choose the format by it; a long name is not, as no name may be above 255 bytes
     temporary = path.with_name(f".{path.stem[:40]}-{secrets.token_hex(4)}{path.suffix}")
     try:

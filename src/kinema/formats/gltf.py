@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from kinema.formats.gltf_file import Buffer, plain, write_document
+from kinema.formats.gltf_file import Buffer, animation_name, plain, write_document
 from kinema.formats.mannequin import MATERIALS, build_mannequin
 from kinema.motion import Motion
 from kinema.motion import rotations as rot
@@ -33,7 +33,7 @@ def write_glb(
     Args:
         motion: what to write.
         path: the .glb file.
-        character: a skinned .glb, .vrm or .gltf file to put the motion onto, instead of the mannequin; see
+        character: a skinned .glb, .vrm, .gltf or .fbx file to put the motion onto, instead of the mannequin; see
             `kinema.formats.character.write_character`.
         retargeting: how it is put there, handed to `retarget`: `joints`, `onto_joints`, `keep_contacts`.
 
@@ -43,9 +43,13 @@ def write_glb(
     """
     if character is not None:
         from kinema.formats.character import write_character
+        from kinema.formats.fbx import character_as_glb
 
-        write_character(motion, character, path, **retargeting)
+        with character_as_glb(character) as skinned:
+            write_character(motion, path, skinned, **retargeting)
         return
+    if retargeting:
+        raise ValueError(f"{', '.join(retargeting)}: only for motion on a character; name one as character")
     content, buffer = _document(motion)
     write_document(path, content, buffer.chunks, buffer.length)
 
@@ -130,7 +134,7 @@ def _document(motion: Motion) -> tuple[dict[str, Any], Buffer]:
             }
             for material in used
         ],
-        "animations": [{"name": "motion", "samplers": samplers, "channels": channels}],
+        "animations": [{"name": animation_name(motion.metadata), "samplers": samplers, "channels": channels}],
         "buffers": [{"byteLength": buffer.length}],
     }
     return content, buffer

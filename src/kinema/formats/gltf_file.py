@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 import json
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -322,6 +323,13 @@ def write_document(path: str | os.PathLike[str], content: dict[str, Any], binary
         file.write(struct.pack("<4sII", b"glTF", 2, total) + struct.pack("<I4s", len(text), b"JSON") + text)
         file.write(struct.pack("<I4s", length, b"BIN\0"))
         file.writelines(binary)
+
+
+def animation_name(metadata: Mapping[str, Any], taken: Collection[str] = ()) -> str:
+    """What engines list a motion by: its sentence or the file it came from; with a number where that is `taken`."""
+    name = str(metadata.get("text") or Path(str(metadata.get("source", ""))).stem or "motion")[:60]
+    candidates = itertools.chain([name], (f"{name} {number}" for number in itertools.count(2)))
+    return next(candidate for candidate in candidates if candidate not in taken)
 
 
 def plain(value: Any) -> str | int | float | bool | None:

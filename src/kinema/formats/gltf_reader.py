@@ -15,7 +15,7 @@ import numpy as np
 from kinema.formats.gltf_file import MAX_ITEMS, Document
 from kinema.formats.gltf_rig import Nodes, Rig, read_nodes, read_rig
 from kinema.motion import rotations as rot
-from kinema.motion.motion import MAX_FRAMES, Motion
+from kinema.motion.motion import MAX_FPS, MAX_FRAMES, MIN_FPS, Motion
 from kinema.motion.skeleton import Skeleton
 
 _RATES = (30, 24, 60, 25, 50, 120, 100, 29.97, 23.976)  # tried in this order where keys are few
@@ -211,7 +211,7 @@ def _rate(document: Document, animation: int | None, tracks: dict[tuple[int, str
     for holder in holders:
         extras = holder.get("extras")
         fps = extras.get("fps") if isinstance(extras, dict) else None
-        if isinstance(fps, int | float) and not isinstance(fps, bool) and 0 < fps <= 10_000:
+        if isinstance(fps, int | float) and not isinstance(fps, bool) and MIN_FPS <= fps <= MAX_FPS:
             return float(fps)
     clocks = {track.clock: track.times for track in tracks.values()}
     start = min(times[0] for times in clocks.values())

@@ -156,6 +156,7 @@ def glb_to_fbx(job: dict[str, Any]) -> dict[str, Any]:
         disable_bone_shape=True,
         import_shading="NORMALS",
     )
+    _put_what_bones_carry_in_place()
     fps, frames = float(job["fps"]), 1
     for action in _active_actions():
         for curve in _curves(action):
@@ -188,6 +189,14 @@ def glb_to_fbx(job: dict[str, Any]) -> dict[str, Any]:
         embed_textures=True,
     )
     return {"fps": fps, "frames": frames}
+
+
+def _put_what_bones_carry_in_place() -> None:
+    """Blender counts from the tail of a bone, and its glTF add-on forgets the armature's scale in the bone's length."""
+    for item in bpy.context.scene.objects:
+        if item.parent is not None and item.parent_type == "BONE":
+            item.location.y += item.parent.data.bones[item.parent_bone].length * (max(item.parent.scale) - 1)
+    bpy.context.view_layer.update()
 
 
 def _to_centimetres_and_y_up() -> None:

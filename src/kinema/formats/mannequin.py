@@ -13,6 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from kinema.motion import rotations as rot
+from kinema.motion.curves import interpolate, smoothstep
 from kinema.motion.joint_names import match_joints
 from kinema.motion.kinematics import forward_kinematics
 from kinema.motion.skeleton import BODY, Skeleton
@@ -151,20 +152,13 @@ class _Parts:
 
 
 def _curve(rows: list[tuple[float, ...]], count: int) -> np.ndarray:
-    """(count, K) a smooth curve through K columns of control rows, evenly spaced in row number (Catmull-Rom)."""
-    table = np.array(rows)
-    padded = np.concatenate([2 * table[:1] - table[1:2], table, 2 * table[-1:] - table[-2:-1]])
-    place = np.linspace(0, len(table) - 1, count)
-    left = np.minimum(place.astype(int), len(table) - 2)
-    x = (place - left)[:, None]
-    p0, p1, p2, p3 = (padded[left + shift] for shift in range(4))
-    return p1 + 0.5 * x * (p2 - p0 + x * (2 * p0 - 5 * p1 + 4 * p2 - p3 + x * (3 * (p1 - p2) + p3 - p0)))
+    """(count, K) a smooth curve through K columns of control rows, evenly spaced in row number."""
+    return interpolate(np.array(rows), np.linspace(0, len(rows) - 1, count))
 
 
 def _step(x: np.ndarray, low: float, high: float) -> np.ndarray:
     """0 below low, 1 above high, smooth between."""
-    x = np.clip((x - low) / (high - low), 0, 1)
-    return x * x * (3 - 2 * x)
+    return smoothstep((x - low) / (high - low))
 
 
 def _ring(sides: int, power: float = 2.0) -> tuple[np.ndarray, np.ndarray]:

@@ -94,6 +94,7 @@ def read_any_npz(path: str | os.PathLike[str], **options: Any) -> Motion:
             "with trans and poses, and MuJoCo's with qpos"
         )
     if unknown := [name for name in options if name not in signature(read).parameters]:
+        # known only from the file, so it is the file's fault and not that of a program
         raise ValueError(f"{path}: {', '.join(unknown)} cannot be said of what this file holds; leave it out")
     return read(path, **options)
 

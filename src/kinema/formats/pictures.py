@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,7 @@ from kinema.motion import Motion
 from kinema.motion import rotations as rot
 from kinema.motion.joint_names import match_joints
 from kinema.motion.kinematics import forward_kinematics
+from kinema.progress import track
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -62,7 +63,9 @@ def write_strips(
     titles = titles_of(motions, titles, MAX_MOTIONS)
     if not 1 <= frames <= MAX_FRAMES:
         raise ValueError(f"a strip has 1 to {MAX_FRAMES} frames, got {frames}")
-    rows = [_strip(motion, frames, title) for motion, title in _with_progress(motions, titles)]
+    pairs = zip(motions, titles, strict=True)
+    pairs = track(pairs, "drawing", len(motions)) if len(motions) > 4 else pairs
+    rows = [_strip(motion, frames, title) for motion, title in pairs]
     sheet = Image.new("RGB", (_WIDTH, sum(row.height for row in rows)), _PAPER)
     top = 0
     for row in rows:
@@ -70,17 +73,6 @@ def write_strips(
         top += row.height
     with atomic_write(path) as temporary_path:
         sheet.save(temporary_path, format="PNG", compress_level=4)
-
-
-def _with_progress(motions: Sequence[Motion], titles: Sequence[str]) -> Iterable[tuple[Motion, str]]:
-    pairs = list(zip(motions, titles, strict=True))
-    if len(pairs) <= 4:
-        return pairs
-    from rich.console import Console
-    from rich.progress import track
-
-    screen = Console(stderr=True)
-    return track(pairs, "drawing", console=screen, transient=True, disable=not screen.is_terminal)
 
 
 def caption(motion: Motion) -> str:

@@ -6,10 +6,10 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
 import numpy as np
 
@@ -18,7 +18,9 @@ from kinema.formats.mannequin import Mannequin, build_mannequin, pose_mannequin
 from kinema.formats.pictures import camera_axes, caption, floor_height, shorten, view_direction
 from kinema.formats.rasterizer import paint
 from kinema.motion import Motion, Skeleton
+from kinema.motion.curves import smooth_path
 from kinema.motion.editing import resample
+from kinema.progress import track
 
 SIZE = (640, 480)
 MAX_MP4_FRAMES, MAX_GIF_FRAMES = 216_000, 3_000  # an hour at 60 fps, two minutes at 25 fps
@@ -29,8 +31,6 @@ _MIDDLE = 0.53  # of the height of the picture, where the middle of the scene is
 _PIECE = 32  # frames that are posed at once
 _PAPER, _INK, _FAINT = (247, 248, 250), (33, 37, 43), (128, 135, 146)
 _TILE, _SHADOW = np.array((214, 219, 227), np.float32), np.array((40, 46, 58), np.float32)
-
-_Item = TypeVar("_Item")
 
 
 def write_gif(motion: Motion, path: str | os.PathLike[str], title: str | None = None) -> None:
@@ -78,7 +78,7 @@ def write_mp4(motion: Motion, path: str | os.PathLike[str], title: str | None = 
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=said) as process:
             assert process.stdin is not None
             try:
-                for picture in _with_progress(scene.pictures(), len(motion)):
+                for picture in scene.pictures():
                     process.stdin.write(picture.tobytes())
                 process.stdin.close()
             except BrokenPipeError:
@@ -120,16 +120,6 @@ def _plain(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)[:500]
 
 
-def _with_progress(pictures: Iterable[_Item], count: int) -> Iterable[_Item]:
-    if count <= 30:
-        return pictures
-    from rich.console import Console
-    from rich.progress import track
-
-    screen = Console(stderr=True)
-    return track(pictures, "drawing", count, console=screen, transient=True, disable=not screen.is_terminal)
-
-
 def _write_gif_frames(scene: Scene, file: BinaryIO, fps: float) -> None:
     """Write frames as they are drawn: colours are chosen once, and of a frame only what changed is stored."""
     from PIL import GifImagePlugin, Image, ImageChops
@@ -141,11 +131,11 @@ def _write_gif_frames(scene: Scene, file: BinaryIO, fps: float) -> None:
     header = b"GIF89a" + b"".join(size.to_bytes(2, "little") for size in SIZE) + b"\xf7\x00\x00"
     # an endless loop
     file.write(header + bytes(colours).ljust(768, b"\0") + b"\x21\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00")
-    for frame, picture in enumerate(_with_progress(scene.pictures(), scene.count)):
+    for frame, picture in enumerate(scene.pictures()):
         image = Image.fromarray(picture).quantize(palette=palette, dither=Image.Dither.NONE)
         box = (0, 0, *SIZE) if shown is None else ImageChops.difference(image, shown).getbbox() or (0, 0, 1, 1)
         shown = image
-        delay = round(100 * (frame + 1) / fps) - round(100 * frame / fps)
+        delay = min(round(100 * (frame + 1) / fps) - round(100 * frame / fps), 65_535)  # what the format can hold
         part = image.crop(box)
         part.encoderinfo = {}
         for data in GifImagePlugin.getdata(part, box[:2], duration=10 * delay, include_color_table=False):
@@ -192,7 +182,7 @@ class Scene:
         self.size = max(float(np.median(np.ptp(joints, axis=1).max(-1))), 2 * self.thickness)
         self.view = camera_axes(view_direction(motion), bool(span > 0.3 * self.size))
         self.tile = 0.5 if 0.4 < self.size < 4 else 0.3 * self.size
-        follow = _smooth(motion.root_position, 0.6 * motion.fps)
+        follow = smooth_path(motion.root_position, 1.4 * motion.fps)
         if np.ptp(follow[:, 1]) < 0.6 * self.size:
             follow[:, 1] = follow[:, 1].mean()
         still = np.repeat(follow.mean(0, keepdims=True), len(motion), 0)
@@ -235,8 +225,9 @@ class Scene:
         return np.stack([SIZE[0] / 2 + flat[..., 0], _MIDDLE * SIZE[1] - flat[..., 1]], -1), depth
 
     def pictures(self) -> Iterator[np.ndarray]:
-        """All frames, (H, W, 3) uint8 each."""
-        for start in range(0, self.count, _PIECE):
+        """All frames, (H, W, 3) uint8 each; with a progress bar if there are many."""
+        starts = range(0, self.count, _PIECE)
+        for start in track(starts, "drawing", len(starts)) if len(starts) > 1 else starts:
             part = slice(start, start + _PIECE)
             vertices, normals = self._pose(part)
             for frame, (points, facing) in enumerate(zip(vertices, normals, strict=True), start):
@@ -369,17 +360,3 @@ def _square_wave(at: np.ndarray, width: np.ndarray) -> np.ndarray:
         return 1 - np.abs(x % 2 - 1)
 
     return (integral(at + width / 2) - integral(at - width / 2)) / width
-
-
-def _smooth(path: np.ndarray, sigma: float) -> np.ndarray:
-    """(T, 3) a path without what is faster than about `sigma` frames; it ends where the path ends."""
-    reach = min(int(np.ceil(3 * sigma)), 3000)
-    if reach < 1:
-        return np.array(path)
-    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(sigma, 1e-6)) ** 2)
-    weights /= weights.sum()
-    # mirrored through its ends, so that it keeps its direction there
-    before = 2 * path[:1] - path[1 : reach + 1][::-1] if len(path) > reach else np.repeat(path[:1], reach, 0)
-    after = 2 * path[-1:] - path[-reach - 1 : -1][::-1] if len(path) > reach else np.repeat(path[-1:], reach, 0)
-    padded = np.concatenate([before, path, after])
-    return np.stack([np.convolve(padded[:, axis], weights, "valid") for axis in range(3)], -1)

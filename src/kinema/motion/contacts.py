@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from kinema.motion import rotations as rot
+from kinema.motion.curves import envelope, runs, smoothstep
 from kinema.motion.joint_names import match_joints
 from kinema.motion.kinematics import aim, two_bone_ik
 from kinema.motion.motion import Motion
@@ -69,14 +70,17 @@ def leg_length(skeleton: Skeleton, joints: Mapping[str, int]) -> float:
     return total
 
 
+BODY_LEG = leg_length(BODY, {name: joint for joint, name in enumerate(BODY.names)})
+"""Length of BODY's legs, metres."""
+
+
 def body_size(skeleton: Skeleton) -> float:
     """Length of the legs in those of BODY: 1 for BODY, less for a child.
 
     Raises:
         ValueError: the joints cannot be told, or the legs have no length.
     """
-    joints = {name: joint for joint, name in enumerate(BODY.names)}
-    return leg_length(skeleton, match_joints(skeleton)) / leg_length(BODY, joints)
+    return leg_length(skeleton, match_joints(skeleton)) / BODY_LEG
 
 
 def foot_contacts(motion: Motion, max_speed: float = 0.3) -> np.ndarray:
@@ -88,8 +92,10 @@ def foot_contacts(motion: Motion, max_speed: float = 0.3) -> np.ndarray:
     speeds are for legs as long as BODY's; for others they are multiplied by `body_size`.
 
     Raises:
-        ValueError: the skeleton has no known feet.
+        ValueError: the skeleton has no known feet, or `max_speed` is not above 0 and finite.
     """
+    if not 0 < max_speed < np.inf:
+        raise ValueError(f"max_speed must be a number of m/s above 0, got {max_speed}")
     contacts = np.zeros((len(motion), len(motion.skeleton)), dtype=bool)
     positions = motion.joint_positions() / body_size(motion.skeleton)
     shortest = round(_SHORTEST * motion.fps)
@@ -142,12 +148,13 @@ def lock_feet(motion: Motion, contacts: np.ndarray | None = None) -> Motion:
 
     Args:
         motion: standing on y = 0 (see `ground`).
-        contacts: (T, J) bool; `foot_contacts(motion)` by default. Feet that slide faster than its 0.3 m/s need contacts
-            from elsewhere: from a model, or with a higher `max_speed`.
+        contacts: (T, J) bool; by default those that the motion has, else `foot_contacts(motion)`. Feet that slide
+            faster than its 0.3 m/s need contacts from elsewhere: from a model, or with a higher `max_speed`.
 
     Raises:
         ValueError: the skeleton has no known feet, or the contacts have another shape.
     """
+    contacts = motion.contacts if contacts is None else contacts
     contacts = foot_contacts(motion) if contacts is None else np.asarray(contacts, dtype=bool)
     if contacts.shape != (len(motion), len(motion.skeleton)):
         raise ValueError(f"contacts must be {(len(motion), len(motion.skeleton))}, got {contacts.shape}")
@@ -161,14 +168,14 @@ def lock_feet(motion: Motion, contacts: np.ndarray | None = None) -> Motion:
     toe_targets, ankle_targets, weights = [], [], []
     for ankle, toe in feet:
         path = positions[:, toe]
-        spans = _runs(contacts[:, toe])
+        spans = runs(contacts[:, toe])
         held = [np.median(path[start:end], axis=0) for start, end in spans]
         for point in held:
             point[1] = np.clip(point[1], size * (TOE_HEIGHT - _HOVER), size * (TOE_HEIGHT + _HOVER))
         toe_target = path + _offsets(path, spans, held, motion.fps)
         # the ankle moves along with the toe; where both touch, its place seen from the toe is held as well
         reach = positions[:, ankle] - path
-        flat = _runs(contacts[:, toe] & contacts[:, ankle])
+        flat = runs(contacts[:, toe] & contacts[:, ankle])
         reach = reach + _offsets(reach, flat, [reach[start:end].mean(0) for start, end in flat], motion.fps)
         length = np.linalg.norm(skeleton.rest_positions[toe] - skeleton.rest_positions[ankle])
         toe_targets.append(toe_target)
@@ -183,7 +190,7 @@ def lock_feet(motion: Motion, contacts: np.ndarray | None = None) -> Motion:
         across = np.sum((target - hip)[:, [0, 2]] ** 2, -1)
         needed = hip[:, 1] - target[:, 1] - np.sqrt(np.maximum(leg**2 - across, 0))
         drops.append(weight * np.clip(needed - _SHORT * size, 0, _MAX_DROP * size))
-    drop = _smooth_envelope(np.max(drops, axis=0), max(round(_RAMP * motion.fps), 1))
+    drop = envelope(np.max(drops, axis=0), max(round(_RAMP * motion.fps), 1))
     root = motion.root_position - drop[:, None] * (0, 1, 0)
     rotations = motion.rotations
     for (ankle, toe), ankle_target, toe_target, weight in zip(feet, ankle_targets, toe_targets, weights, strict=True):
@@ -203,7 +210,7 @@ def clean_feet(motion: Motion) -> Motion:
     Raises:
         ValueError: the skeleton has no known feet.
     """
-    return lift_feet(lock_feet(land(motion), motion.contacts))
+    return lift_feet(lock_feet(land(motion)))
 
 
 def land(motion: Motion) -> Motion:
@@ -218,7 +225,7 @@ def land(motion: Motion) -> Motion:
     toes = [toe for _, toe in find_feet(motion.skeleton)]
     height = motion.joint_positions()[:, toes, 1].min(1) - TOE_HEIGHT * body_size(motion.skeleton)
     reach = round(_AIRBORNE / 2 * motion.fps)
-    lowest = -_smooth_envelope(-height, reach)
+    lowest = -envelope(-height, reach)
     return motion.replace(
         root_position=motion.root_position - np.maximum(lowest, 0)[:, None] * (0, 1, 0), contacts=motion.contacts
     )
@@ -237,9 +244,9 @@ def lift_feet(motion: Motion) -> Motion:
     positions, rotations, size = motion.joint_positions(), motion.rotations, body_size(motion.skeleton)
     for ankle, toe in find_feet(motion.skeleton):
         speed = _speed(positions[:, toe] * (1, 0, 1), motion.fps)
-        swing = _smoothstep(np.clip((speed / size - _SWING[0]) / (_SWING[1] - _SWING[0]), 0, 1))
+        swing = smoothstep((speed / size - _SWING[0]) / (_SWING[1] - _SWING[0]))
         short = np.where(swing > 0, size * (TOE_HEIGHT + (_CLEAR - TOE_HEIGHT) * swing) - positions[:, toe, 1], 0)
-        rise = _smooth_envelope(np.maximum(short, 0), max(round(_RAMP / 3 * motion.fps), 1))
+        rise = envelope(np.maximum(short, 0), max(round(_RAMP / 3 * motion.fps), 1))
         target = positions[:, ankle] + rise[:, None] * (0, 1, 0)
         weight = np.minimum(rise / (0.002 * size), 1)
         rotations = two_bone_ik(motion.skeleton, rotations, motion.root_position, ankle, target, weight)
@@ -266,9 +273,9 @@ def _offsets(path: np.ndarray, spans: list[tuple[int, int]], held: list[np.ndarr
         next_value, next_slope = (offsets[right], _slope(offsets, right, spans)) if right < len(path) else (zero, zero)
         length = right - left + 1
         if left > 0 and right < len(path) and length <= 2 * ramp:
-            curve = value + (next_value - value) * _smoothstep(before / length)
+            curve = value + (next_value - value) * smoothstep(before / length)
         else:
-            curve = value * _smoothstep(1 - before / ramp) + next_value * _smoothstep(1 - after / ramp)
+            curve = value * smoothstep(1 - before / ramp) + next_value * smoothstep(1 - after / ramp)
         dying = min(settle, length)
         curve = curve + slope * before * np.maximum(1 - before / dying, 0) ** 2
         offsets[left:right] = curve - next_slope * after * np.maximum(1 - after / dying, 0) ** 2
@@ -281,18 +288,6 @@ def _slope(offsets: np.ndarray, edge: int, spans: list[tuple[int, int]]) -> np.n
     if end - start == 1:
         return np.zeros(offsets.shape[1])
     return offsets[start + 1] - offsets[start] if edge == start else offsets[edge] - offsets[edge - 1]
-
-
-def _smoothstep(t: np.ndarray) -> np.ndarray:
-    t = np.clip(t, 0, 1)
-    return t**2 * (3 - 2 * t)
-
-
-def _smooth_envelope(values: np.ndarray, reach: int) -> np.ndarray:
-    """A smooth curve (T,) that is nowhere below the values: their maximum nearby, averaged with a Hann window."""
-    wide = np.lib.stride_tricks.sliding_window_view(np.pad(values, 2 * reach, mode="edge"), 2 * reach + 1).max(1)
-    window = np.hanning(2 * reach + 3)[1:-1]
-    return np.convolve(wide, window / window.sum(), mode="valid")
 
 
 def _toe_steps(motion: Motion) -> tuple[np.ndarray, np.ndarray]:
@@ -310,14 +305,8 @@ def _speed(path: np.ndarray, fps: float) -> np.ndarray:
     return np.linalg.norm(np.gradient(path, axis=0), axis=-1) * fps
 
 
-def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
-    """[start, end) of every run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
-    return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
-
-
 def _flip_short_runs(mask: np.ndarray, value: bool, shortest: int) -> None:
     """Flip, in place, the inner runs of `value` that are shorter than `shortest` frames."""
-    for start, end in _runs(mask == value):
+    for start, end in runs(mask == value):
         if start > 0 and end < len(mask) and end - start < shortest:
             mask[start:end] = not value

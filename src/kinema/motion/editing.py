@@ -1,4 +1,4 @@
-"""Edits that make a new Motion from others: rate, length, side, order, place, path. Metadata is kept."""
+"""Edits that make a new Motion from others: rate, length, side, order, place. Metadata is kept."""
 
 from __future__ import annotations
 
@@ -9,17 +9,14 @@ from typing import Any
 import numpy as np
 
 from kinema.motion import rotations as rot
-from kinema.motion.contacts import ANKLE_HEIGHT, TOE_HEIGHT, body_size, find_feet, foot_contacts, lock_feet
+from kinema.motion.contacts import ANKLE_HEIGHT, TOE_HEIGHT, body_size, find_feet
+from kinema.motion.curves import gaussian_weights, interpolate, smooth_path, weighted
 from kinema.motion.joint_names import match_joints
-from kinema.motion.motion import MAX_FRAMES, Motion
+from kinema.motion.motion import MAX_FRAMES, Motion, check_fps
 from kinema.motion.skeleton import Skeleton
 
 MAX_WINDOW = 10.0  # seconds
 _LIKE_START = 0.1  # seconds over which speeds count as much as positions, in how alike two frames are
-_WANDER = 1.0  # seconds: movements of the root about its path that are shorter than this are no part of the path
-_CORNER = 0.5  # metres over which the corners of a path are rounded
-_STRIDE = (0.5, 2.0)  # how much a path may shorten or lengthen the steps
-_PATH_STEP = 0.02  # metres between points of a path as it is measured
 
 
 def resample(motion: Motion, fps: float) -> Motion:
@@ -30,10 +27,9 @@ def resample(motion: Motion, fps: float) -> Motion:
     number keeps every n-th frame. Contacts are those of the nearest frame.
 
     Raises:
-        ValueError: the rate is not above 0 and at most 10000, or there would be too many frames.
+        ValueError: the rate is not 0.001 to 10000, or there would be too many frames.
     """
-    if not (np.isfinite(fps) and 0 < fps <= 10_000):
-        raise ValueError(f"fps must be above 0 and at most 10000, got {fps}")
+    check_fps(fps)
     if fps == motion.fps:
         return motion
     last = len(motion) - 1
@@ -44,11 +40,11 @@ def resample(motion: Motion, fps: float) -> Motion:
     # a time within rounding of a frame is that frame
     nearest = np.rint(times).astype(int)
     times = np.clip(np.where(np.abs(times - nearest) < 1e-6, nearest, times), 0, last)
-    quats = rot.normalize(_interpolate(rot.unroll(motion.rotations), times))
+    quats = rot.normalize(interpolate(rot.unroll(motion.rotations), times))
     return Motion(
         motion.skeleton,
         fps,
-        _interpolate(motion.root_position, times),
+        interpolate(motion.root_position, times),
         quats,
         None if motion.contacts is None else motion.contacts[np.minimum(nearest, last)],
         motion.metadata,
@@ -176,8 +172,8 @@ def loop(motion: Motion, blend: float = 0.3) -> Motion:
 def smooth(motion: Motion, seconds: float) -> Motion:
     """Without the movements that are much shorter than `seconds`: a Gaussian of that full width at half its height.
 
-    Nothing is delayed, and the first and last frames stay as they are. Rotations are averaged on the sphere of
-    quaternions (the mean of the nearest signs, normalised). Feet that stood may slide; `lock_feet` holds them.
+    Nothing is delayed, and the first and last frames stay as they are. Rotations are averaged as
+    quaternions, with signs that do not jump in time, and normalised. Feet that stood may slide; `lock_feet` holds them.
     Contacts are kept.
 
     Raises:
@@ -186,65 +182,11 @@ def smooth(motion: Motion, seconds: float) -> Motion:
     if not (np.isfinite(seconds) and 0 <= seconds <= MAX_WINDOW):
         raise ValueError(f"a motion is smoothed over 0 to {MAX_WINDOW:g} seconds, got {seconds}")
     width = seconds * motion.fps
-    first, last = motion.rotations[:1], motion.rotations[-1:]
-    # beyond the ends each rotation goes on as it would on a great circle: q0 (q^-1 q0)
-    before = rot.multiply(first, rot.multiply(rot.inverse(motion.rotations), first))
-    after = rot.multiply(last, rot.multiply(rot.inverse(motion.rotations), last))
-    rotations = _blur(motion.rotations, before, after, width)
-    lost = np.linalg.norm(rotations, axis=-1, keepdims=True) < 0.1  # so fast a spin has no mean
-    rotations = rot.normalize(np.where(lost, motion.rotations, rotations))
     return motion.replace(
-        root_position=_smooth_line(motion.root_position, width), rotations=rotations, contacts=motion.contacts
+        root_position=smooth_path(motion.root_position, width),
+        rotations=_smooth_rotations(motion.rotations, width),
+        contacts=motion.contacts,
     )
-
-
-def follow_path(motion: Motion, path: np.ndarray) -> Motion:
-    """The motion led along another path over the ground: it begins where the path begins and ends where it ends.
-
-    The motion's own path is that of its root, smoothed over a second. Equal shares of its length and of the new one's
-    go together; the body turns with the direction of the path, and sways about it as it did. Where both lengths
-    differ, steps become longer or shorter by the factor in `metadata["stride_scale"]`. Feet stand where the motion's
-    contacts say (those that it has, else `foot_contacts`), by `lock_feet`. The path has its corners rounded.
-
-    Args:
-        motion: standing on y = 0 and travelling (see `ground`), not forth and back.
-        path: (N, 2) x and z, or (N, 3) of which y is not used; metres.
-
-    Raises:
-        ValueError: the path is none, the motion does not travel, or the path is less than half or more than twice as
-            long; or the skeleton has no known feet.
-    """
-    points = np.asarray(path, dtype=np.float64)
-    if points.ndim != 2 or points.shape[1] not in (2, 3) or not 2 <= len(points) <= MAX_FRAMES:
-        raise ValueError(f"a path is (N, 2) or (N, 3) metres with at least 2 points, got {points.shape}")
-    points = points[:, [0, -1]]
-    if not (np.isfinite(points).all() and np.abs(points).max() <= 1e6):
-        raise ValueError("a path must be finite numbers of metres, at most 1000 km")
-    track = motion.root_position[:, [0, 2]]
-    centre = _smooth_line(track, _WANDER * motion.fps)
-    size = body_size(motion.skeleton)
-    old, new = _Path(centre, size), _Path(points, size)
-    if old.length < 0.5 * size:
-        raise ValueError(f"the motion travels {old.length:.2f} m, which is too little to be led along a path")
-    scale = new.length / old.length
-    if not _STRIDE[0] <= scale <= _STRIDE[1]:
-        raise ValueError(
-            f"the path is {new.length:.2f} m long and the motion travels {old.length:.2f} m; crop or repeat the motion "
-            "so that its steps become at most twice as long or half as long"
-        )
-    share = old.shares(centre)
-    place, direction = new.at(share)
-    old_place, old_direction = old.at(share)
-    turn = rot.about_y(direction - old_direction)
-    sway = np.insert(track - old_place, 1, 0, axis=1)
-    root = np.insert(place, 1, motion.root_position[:, 1], axis=1) + rot.rotate(turn, sway)
-    contacts = foot_contacts(motion) if motion.contacts is None else motion.contacts
-    led = motion.replace(
-        root_position=root,
-        rotations=_turned(turn[:, None], motion.rotations),
-        metadata={**motion.metadata, "stride_scale": round(float(scale), 4)},
-    )
-    return lock_feet(led, contacts)
 
 
 def ground(motion: Motion) -> Motion:
@@ -271,6 +213,8 @@ def place(motion: Motion, position: tuple[float, float] = (0.0, 0.0), heading: f
     Raises:
         ValueError: the skeleton's hips are not known, or position or heading are not finite.
     """
+    if not np.isfinite([*position, heading]).all():
+        raise ValueError(f"position and heading must be finite numbers, got {position} and {heading}")
     turn = rot.about_y(np.asarray(heading - _heading(_frames(motion, slice(0, 1)))[0]))
     start = motion.root_position[0] * (1, 0, 1)
     return motion.replace(
@@ -309,20 +253,6 @@ def _frames(motion: Motion, frames: slice) -> Motion:
 def _turned(turn: np.ndarray, rotations: np.ndarray) -> np.ndarray:
     """Local rotations (T, J, 4) with the whole body turned by one rotation."""
     return np.concatenate([rot.multiply(turn, rotations[:, :1]), rotations[:, 1:]], 1)
-
-
-def _interpolate(values: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Catmull-Rom spline through values (T, ...) at times (S,) in frames; beyond the ends it runs on straight."""
-    if len(values) == 1:
-        return values[np.zeros(len(times), dtype=int)]
-    padded = np.concatenate([2 * values[:1] - values[1:2], values, 2 * values[-1:] - values[-2:-1]])
-    left = np.minimum(times.astype(int), len(values) - 2)
-    t = (times - left).reshape(-1, *[1] * (values.ndim - 1))
-    before, here, there, after = (padded[left + shift] for shift in range(4))
-    slope = (there - before) / 2
-    next_slope = (after - here) / 2
-    rest = there - here - slope
-    return here + t * (slope + t * ((3 * rest - (next_slope - slope)) + t * ((next_slope - slope) - 2 * rest)))
 
 
 def _follow(before: Motion, motion: Motion, blend: float) -> Motion:
@@ -385,65 +315,19 @@ def _end_of_cycle(motion: Motion) -> int:
     return half + int(np.flatnonzero(alike)[-1])
 
 
-def _smooth_line(points: np.ndarray, width: float) -> np.ndarray:
-    """(T, D) smoothed over `width` frames; straight on beyond the ends, which stay where they are."""
-    return _blur(points, 2 * points[:1] - points, 2 * points[-1:] - points, width)
-
-
-def _blur(values: np.ndarray, before: np.ndarray, after: np.ndarray, width: float) -> np.ndarray:
-    """Mean of values (T, ...) with Gaussian weights of `width` frames (full width at half height).
-
-    Frame -k is that of `before` at k, frame T - 1 + k that of `after` at T - 1 - k. Quaternions (last axis of 4) count
-    with the sign that is nearest to the frame in the middle.
-    """
-    sigma = width / np.sqrt(8 * np.log(2))
-    if sigma < 0.1:  # the next frame has no weight to speak of
-        return values
-    reach = min(int(np.ceil(3 * sigma)), len(values) - 1)  # then the ends stay where they are, however wide it is
-    total, weights = np.array(values), 1.0
-    frames = np.arange(len(values))
-    for shift in range(1, reach + 1):
-        weight = float(np.exp(-((shift / sigma) ** 2) / 2))
-        for moved in (frames - shift, frames + shift):
-            inside = np.clip(moved, 0, len(values) - 1)
-            other = values[inside]
-            low, high = moved < 0, moved >= len(values)
-            other[low] = before[np.minimum(-moved[low], len(values) - 1)]
-            other[high] = after[np.maximum(2 * (len(values) - 1) - moved[high], 0)]
-            if values.shape[-1] == 4:
-                other *= np.where(np.sum(other * values, -1, keepdims=True) < 0, -1.0, 1.0)
-            total += weight * other
-        weights += 2 * weight
-    return total / weights
-
-
-class _Path:
-    """A way over the ground (N, 2), with its corners rounded."""
-
-    def __init__(self, points: np.ndarray, size: float) -> None:
-        steps = np.linalg.norm(np.diff(points, axis=0), axis=-1)
-        along = np.concatenate([[0.0], np.cumsum(steps)])
-        count = int(np.clip(along[-1] / (_PATH_STEP * size), 16, 20_000)) + 1
-        keep = np.concatenate([[True], steps > 0])
-        even = np.linspace(0, along[-1], count)
-        line = np.stack([np.interp(even, along[keep], axis[keep]) for axis in points.T], -1)
-        self.points = _smooth_line(line, min(_CORNER * size / even[1], count) if even[1] > 0 else 0)
-        steps = np.linalg.norm(np.diff(self.points, axis=0), axis=-1)
-        self.along = np.concatenate([[0.0], np.cumsum(steps)])
-        self.length = float(self.along[-1])
-        tangent = np.gradient(self.points, axis=0)
-        self.yaw = np.unwrap(np.arctan2(tangent[:, 0], tangent[:, 1]))
-
-    def shares(self, line: np.ndarray) -> np.ndarray:
-        """How far along the way each point of the line (N, 2) is that it was made of, 0 to 1."""
-        steps = np.linalg.norm(np.diff(line, axis=0), axis=-1)
-        return np.concatenate([[0.0], np.cumsum(steps)]) / steps.sum()
-
-    def at(self, share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Points (T, 2) and the yaw (T,) of the way at these shares of its length."""
-        along = share * self.length
-        place = np.stack([np.interp(along, self.along, axis) for axis in self.points.T], -1)
-        return place, np.interp(along, self.along, self.yaw)
+def _smooth_rotations(quats: np.ndarray, width: float) -> np.ndarray:
+    """What `smooth_path` is for points, for rotations (T, J, 4)."""
+    quats = rot.unroll(quats)
+    weights = gaussian_weights(width, len(quats) - 1)
+    reach = len(weights) // 2
+    # beyond the ends each rotation goes on as it would on a great circle: q0 (q^-1 q0)
+    before, after = (
+        rot.multiply(end, rot.multiply(rot.inverse(beside[::-1]), end))
+        for end, beside in ((quats[:1], quats[1 : reach + 1]), (quats[-1:], quats[len(quats) - reach - 1 : -1]))
+    )
+    mean = weighted(np.concatenate([before, quats, after]), weights)
+    lost = np.linalg.norm(mean, axis=-1, keepdims=True) < 0.1  # so fast a spin has no mean
+    return rot.normalize(np.where(lost, quats, mean))
 
 
 _SIDES = [

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from kinema.motion import rotations as rot
-from kinema.motion.motion import Motion
+from kinema.motion.curves import smoothstep
+from kinema.motion.motion import Motion, check_fps
 from kinema.motion.skeleton import BODY, Skeleton
 
 # Joints with one bone below them and nothing that shows their roll, in this order: joint, child.
@@ -45,11 +46,12 @@ def fit_rotations(positions: np.ndarray, fps: float) -> Motion:
         fps: frames per second.
 
     Raises:
-        ValueError: the shape is another one, or a number is not finite.
+        ValueError: the shape is another one, a number is not finite, or there is no such frame rate.
     """
     positions = np.array(positions, dtype=np.float64)
     if positions.ndim != 3 or positions.shape[1:] != (len(BODY), 3) or not len(positions):
         raise ValueError(f"joint positions must be (T, {len(BODY)}, 3) in the order of BODY, got {positions.shape}")
+    check_fps(fps)
     if not (np.abs(positions) < 1e6).all():
         raise ValueError("joint positions must be finite numbers in metres")
     point = {name: positions[:, joint] for joint, name in enumerate(BODY.names)}
@@ -104,8 +106,7 @@ def _frames(across: np.ndarray, up: np.ndarray, otherwise: np.ndarray | None) ->
     if not good.any():
         return np.tile(rot.IDENTITY, (len(x), 1)) if otherwise is None else otherwise
     source = np.maximum.accumulate(np.where(good, np.arange(len(x)), int(np.argmax(good))))
-    x, y = x[source], rot.normalize(y[source])
-    return rot.from_matrix(np.stack([x, y, rot.cross(x, y)], -1))
+    return rot.from_axes(x[source], y[source])
 
 
 def _skeleton(positions: np.ndarray, world: dict[str, np.ndarray]) -> Skeleton:
@@ -148,8 +149,7 @@ def _roll(axis: np.ndarray, upper: np.ndarray, lower: np.ndarray, fps: float) ->
     seen = np.sum(bend * axis, -1) + 1j * np.sum(bend * rot.cross(upper, axis), -1)
     size = np.abs(seen)
     around = _smooth(seen, round(_SMOOTHING * fps)) + _FROM_REST
-    sure = np.clip((size - _STRAIGHT) / (_BENT - _STRAIGHT), 0, 1)
-    sure = sure * sure * (3 - 2 * sure)
+    sure = smoothstep((size - _STRAIGHT) / (_BENT - _STRAIGHT))
     mixed = sure * seen / np.maximum(size, 1e-12) + (1 - sure) * around / np.maximum(np.abs(around), 1e-12)
     return rot.from_axis_angle(upper, np.angle(mixed))
 

@@ -19,7 +19,7 @@ from itertools import pairwise
 import numpy as np
 
 from kinema.motion import rotations as rot
-from kinema.motion.contacts import ANKLE_HEIGHT, TOE_HEIGHT, leg_length
+from kinema.motion.contacts import ANKLE_HEIGHT, BODY_LEG, TOE_HEIGHT, leg_length
 from kinema.motion.joint_names import match_joints
 from kinema.motion.kinematics import forward_kinematics
 from kinema.motion.motion import Motion
@@ -40,7 +40,6 @@ _LEVEL = 0.05  # sine of the slope below which the bone of a foot is level
 
 _FINGERS = ("index", "middle", "ring", "pinky")
 _X, _Y, _Z = np.eye(3)
-_BODY_LEG = leg_length(BODY, {name: BODY.index(name) for name in BODY.names})
 
 
 @dataclass(frozen=True)
@@ -77,9 +76,7 @@ class Humanoid:
     @cached_property
     def size(self) -> float:
         """Length of the legs relative to BODY's."""
-        return leg_length(self.skeleton, self.joints) / leg_length(
-            BODY, {name: BODY.index(name) for name in BODY.names}
-        )
+        return leg_length(self.skeleton, self.joints) / BODY_LEG
 
     def toes(self, side: str, positions: np.ndarray, world: np.ndarray) -> np.ndarray | None:
         """(T, 3) the toe joint or, where the foot has none, its tip; None where the foot ends at the ankle.
@@ -222,13 +219,6 @@ def _body_direction(name: str) -> np.ndarray:
     return direction
 
 
-def _frame(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The rotation that turns +X to `x`, and +Y to `y` as far as it is across `x`."""
-    x = rot.normalize(x)
-    y = rot.normalize(y - np.dot(y, x) * x)
-    return rot.from_matrix(np.stack([x, y, np.cross(x, y)], -1))
-
-
 def _align_standing(
     skeleton: Skeleton, joints: Mapping[str, int], facing: np.ndarray, motion: Motion | None
 ) -> dict[str, np.ndarray]:
@@ -263,7 +253,7 @@ def _standing_slope(skeleton: Skeleton, joints: Mapping[str, int], side: str, mo
     if motion is not None:
         positions = motion.joint_positions()
         ankle, toes = (positions[:, joints[f"{side}_{part}"]] for part in ("ankle", "foot"))
-        size = leg_length(skeleton, joints) / _BODY_LEG
+        size = leg_length(skeleton, joints) / BODY_LEG
         low = toes[:, 1] < np.percentile(toes[:, 1], 5) + 0.03 * size
         steps = np.concatenate([np.diff(ankle, axis=0), np.diff(toes, axis=0)], 1)
         still = np.append(np.abs(steps).max(1, initial=0) * motion.fps < 0.1 * size, False)
@@ -280,10 +270,10 @@ def _align_bone_axes(skeleton: Skeleton, joints: Mapping[str, int], motion: Moti
     pelvis, chest = joints["pelvis"], joints.get("spine3", joints["pelvis"])
     collars = [joints.get(f"{side}_collar", joints[f"{side}_shoulder"]) for side in SIDES]
     across = rest[joints["left_hip"]] - rest[joints["right_hip"]]
-    align = {"pelvis": _frame(across, rest[joints.get("spine1", chest)] - rest[pelvis])}
+    align = {"pelvis": rot.from_axes(across, rest[joints.get("spine1", chest)] - rest[pelvis])}
     if chest != pelvis:
         above = joints.get("neck", joints["head"])
-        align["spine3"] = _frame(rest[collars[0]] - rest[collars[1]], rest[above] - rest[chest])
+        align["spine3"] = rot.from_axes(rest[collars[0]] - rest[collars[1]], rest[above] - rest[chest])
     for ours, name in enumerate(BODY.names):
         if name not in joints or name in align:
             continue
@@ -306,7 +296,9 @@ def _align_bone_axes(skeleton: Skeleton, joints: Mapping[str, int], motion: Moti
             hinge = hinge - np.dot(hinge, direction) * direction
             if along_axis:
                 hinge = np.sign(hinge) * (np.abs(hinge) == np.abs(hinge).max())
-            align[name] = rot.multiply(_frame(direction, hinge), rot.inverse(_frame(target, flexion(name))))
+            align[name] = rot.multiply(
+                rot.from_axes(direction, hinge), rot.inverse(rot.from_axes(target, flexion(name)))
+            )
         else:
             unrolled = rot.between(target, direction)
             parent_world = rot.multiply(world[:, joints[parent]], align[parent])
@@ -359,7 +351,8 @@ def _align_hands(
             model = ours[[hands.index(name) for name in knuckles]] - ours[hands.index(wrist)]
             if _spans_palm(own) and _spans_palm(model):
                 align[wrist] = rot.multiply(
-                    _frame(own.mean(0), own[0] - own[-1]), rot.inverse(_frame(model.mean(0), model[0] - model[-1]))
+                    rot.from_axes(own.mean(0), own[0] - own[-1]),
+                    rot.inverse(rot.from_axes(model.mean(0), model[0] - model[-1])),
                 )
                 if not hinges:  # palm and forearm are of one piece at rest: the forearm is rolled as the palm is
                     forearm = rest[joints[wrist]] - rest[joints[elbow]]

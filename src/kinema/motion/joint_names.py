@@ -91,7 +91,7 @@ def find_joints(skeleton: Skeleton, overrides: Mapping[str, str] | None = None) 
 
 def guess_joints(skeleton: Skeleton, overrides: Mapping[str, str] | None = None) -> dict[str, tuple[int, str]]:
     """Like `find_joints`, of any skeleton: what is missing is left out."""
-    found = dict(_found(skeleton)[0])
+    found = dict(_told(skeleton)[0])
     if overrides:
         _override(skeleton, found, overrides)
     return {name: found[name] for name in BODY_WITH_HANDS.names if name in found}
@@ -103,11 +103,12 @@ def check_joints(skeleton: Skeleton, found: Collection[str]) -> None:
     Raises:
         ValueError: some joint is missing that every body has.
     """
-    missing = [name for name in REQUIRED if name not in found]
-    if missing:
+    if any(name not in found for name in REQUIRED):
+        # the pelvis is told by what hangs from it, so that its own name is no news
+        missing = [name for name in REQUIRED if name not in found and name != "pelvis"]
         raise ValueError(
-            _found(skeleton)[1]
-            or f"cannot tell which joints are the body's: not found {', '.join(missing[:4])}; "
+            _told(skeleton)[1]
+            or f"cannot tell which joints are the body's: not found {', '.join(missing[:4] or ['pelvis'])}; "
             f"the joints are {', '.join(skeleton.names[:12])}{', ...' if len(skeleton) > 12 else ''}"
         )
 
@@ -134,9 +135,14 @@ def _override(skeleton: Skeleton, found: dict[str, tuple[int, str]], overrides: 
     found |= {ours: (joint, "override") for joint, ours in taken.items()}
 
 
-@lru_cache(maxsize=64)
-def _found(skeleton: Skeleton) -> tuple[dict[str, tuple[int, str]], str]:
+def _told(skeleton: Skeleton) -> tuple[dict[str, tuple[int, str]], str]:
     """What names tell and, where they do not do, the tree; and a sentence on what is wrong with the names, or ""."""
+    return _remembered(skeleton, skeleton.tips.tobytes())
+
+
+@lru_cache(maxsize=16)
+def _remembered(skeleton: Skeleton, tips: bytes) -> tuple[dict[str, tuple[int, str]], str]:
+    """`_told` of a skeleton with these tips: the tree tells by them, and skeletons are equal without them."""
     names = _Names(skeleton)
     limbs, reason = {}, ""
     for side, limb in product(("left", "right"), LIMBS):
@@ -251,7 +257,8 @@ class _Names:
             chains = longer
         if not chains:
             ends = [part for part in parts if part not in OPTIONAL]
-            return {}, f"the {side} {ends[-1]} does not hang below the {side} {ends[0]}"
+            first, last = (f"the {side} {end} ({self.skeleton.names[called[end][0]]})" for end in (ends[0], ends[-1]))
+            return {}, f"{last} does not hang below {first}; parent it to the limb and export again"
         best = min(chains, key=lambda found: found[0])[1]
         return {f"{side}_{part}": joint for part, joint in zip(parts, best, strict=True) if joint is not None}, ""
 

@@ -13,6 +13,17 @@ from kinema.motion.kinematics import forward_kinematics
 from kinema.motion.skeleton import Skeleton
 
 MAX_FRAMES = 2_000_000
+MIN_FPS, MAX_FPS = 0.001, 10_000.0
+
+
+def check_fps(fps: float) -> None:
+    """Is that a frame rate?
+
+    Raises:
+        ValueError: it is not 0.001 to 10000 frames per second.
+    """
+    if not MIN_FPS <= fps <= MAX_FPS:
+        raise ValueError(f"fps must be {MIN_FPS:g} to {MAX_FPS:g}, got {fps:g}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +34,7 @@ class Motion:
 
     Args:
         skeleton: J joints.
-        fps: frames per second.
+        fps: frames per second, 0.001 to 10000.
         root_position: (T, 3) world position of the root joint, metres.
         rotations: (T, J, 4) rotation of each joint relative to its parent (of the root: to the world), unit
             quaternions wxyz; all identity is the rest pose. Normalised here if within 1 % of unit length.
@@ -49,8 +60,7 @@ class Motion:
             raise ValueError(f"root_position must be (T, 3) with 1 to {MAX_FRAMES} frames, got {root.shape}")
         if quats.shape != (len(root), joints, 4):
             raise ValueError(f"rotations must be ({len(root)}, {joints}, 4), got {quats.shape}")
-        if not (np.isfinite(self.fps) and 0 < self.fps <= 10_000):
-            raise ValueError(f"fps must be above 0 and at most 10000, got {self.fps}")
+        check_fps(self.fps)
         if not (np.isfinite(root).all() and np.isfinite(quats).all()):
             raise ValueError("a motion must be finite numbers")
         length = np.sqrt(np.einsum("...i,...i->...", quats, quats))
@@ -103,12 +113,12 @@ class Motion:
         return forward_kinematics(self.skeleton, self.root_position, self.rotations)[0]
 
     def save(self, path: Any, **options: Any) -> None:
-        """Write to a file by its ending (.bvh, .glb, .png, .html, .npz); see `kinema.formats.save`."""
+        """Write to a file by its ending (.bvh, .glb, .fbx, .npz, .mp4, ...); see `kinema.formats.save`."""
         from kinema.formats import save  # the one look upwards: a motion knows its files, not how they are written
 
         save(self, path, **options)
 
 
 def _unwritable(array: np.ndarray) -> np.ndarray:
-    """A copy that nobody else holds, or the array itself where nobody can write to it (long motions are large)."""
+    """A copy, or the array itself where its maker has given up writing to it: long motions are large."""
     return array if array.base is None and not array.flags.writeable else np.array(array)

@@ -15,6 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from kinema.motion import rotations as rot
+from kinema.motion.curves import average, envelope, smoothstep
 from kinema.motion.humanoid import ARM, LEG, SIDES, Humanoid, flexion, humanoid
 from kinema.motion.kinematics import forward_kinematics, local_rotations, two_bone_ik
 from kinema.motion.motion import Motion
@@ -198,7 +199,7 @@ def _keep_contacts(
         return result
 
     # where legs are too short for the ground the hips sink; where a knee would be pressed into it they rise
-    moved[:, 1] -= _smooth_envelope(_sinking(target, positions + moved[:, None], ankles, stands), window)
+    moved[:, 1] -= envelope(_sinking(target, positions + moved[:, None], ankles, stands), window)
     knees = {side: _fading(track.of(f"{side}_knee")[:, 1] / source.size, _KNEE_RESTS) for side in SIDES}
     if any(rests.any() for rests in knees.values()):
         bent, _ = forward_kinematics(skeleton, root + moved, step_to())
@@ -206,14 +207,14 @@ def _keep_contacts(
             knees[side] * (track.place(track.of(f"{side}_knee")) - bent[:, joints[f"{side}_knee"]])[:, 1]
             for side in SIDES
         ]
-        moved[:, 1] += _smooth_envelope(np.maximum(np.max(pressed, axis=0), 0), window)
+        moved[:, 1] += envelope(np.maximum(np.max(pressed, axis=0), 0), window)
 
     # who stands on the hands alone is as high over them as the arms are long
     rests = {side: _fading(track.of(f"{side}_wrist")[:, 1] / source.size, _HAND_RESTS) for side in SIDES}
     hands = {side: _hand_goal(track, positions + moved[:, None], side) for side in SIDES}
     short = [rests[side] * (hands[side] - positions[:, joints[f"{side}_wrist"]] - moved)[:, 1] for side in SIDES]
     alone = (1 - stands["left"]) * (1 - stands["right"]) * (1 - sits)
-    moved[:, 1] += _averaged(alone * sum(short) / np.maximum(sum(rests.values()), 1), window)
+    moved[:, 1] += average(alone * sum(short) / np.maximum(sum(rests.values()), 1), window)
 
     # where arms are too short for the ground the trunk leans towards it, and then the whole body comes along
     hands = {side: _hand_goal(track, positions + moved[:, None], side) for side in SIDES}
@@ -223,7 +224,7 @@ def _keep_contacts(
         follow = np.zeros_like(root)
         for _ in range(3):
             follow = follow + _missing(target, positions + (moved + follow)[:, None], hands, rests)
-        moved += _averaged(follow, window)
+        moved += average(follow, window)
     rotations, root, positions = step_to(), root + moved, positions + moved[:, None]
 
     wrists = {side: positions[:, joints[f"{side}_wrist"]] for side in SIDES}
@@ -314,7 +315,7 @@ def _lean(
         positions, _ = forward_kinematics(skeleton, root, result)
     vectors = rot.to_rotation_vector(leaning)
     angle = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    leaning = rot.from_rotation_vector(_averaged(vectors * np.minimum(1, _LEAN / np.maximum(angle, 1e-9)), window))
+    leaning = rot.from_rotation_vector(average(vectors * np.minimum(1, _LEAN / np.maximum(angle, 1e-9)), window))
     result = _turned(skeleton, rotations, world, base, leaning)
     _, after = forward_kinematics(skeleton, root, result)
     for name in ("head", "left_wrist", "right_wrist"):
@@ -356,20 +357,4 @@ def _limb_length(target: Humanoid, positions: np.ndarray, limb: tuple[str, str, 
 
 def _fading(values: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
     """1 below the first end, 0 above the second, smooth between."""
-    t = np.clip((values - ends[0]) / (ends[1] - ends[0]), 0, 1)
-    return 1 - t**2 * (3 - 2 * t)
-
-
-def _averaged(values: np.ndarray, reach: int) -> np.ndarray:
-    """(T, ...) averaged over `reach` frames to both sides with a Hann window."""
-    padded = np.pad(values, [(reach, reach), *[(0, 0)] * (values.ndim - 1)], mode="edge")
-    window = np.hanning(2 * reach + 3)[1:-1]
-    views = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis=0)
-    return views @ (window / window.sum())
-
-
-def _smooth_envelope(values: np.ndarray, reach: int) -> np.ndarray:
-    """A smooth curve (T,) that is nowhere below the values."""
-    padded = np.pad(values, reach, mode="edge")
-    wide = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1).max(1)
-    return np.maximum(_averaged(wide, reach), values)
+    return 1 - smoothstep((values - ends[0]) / (ends[1] - ends[0]))

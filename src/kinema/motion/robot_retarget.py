@@ -15,15 +15,18 @@ from itertools import pairwise
 import numpy as np
 
 from kinema.motion import rotations as rot
-from kinema.motion.contacts import ANKLE_HEIGHT, TOE_HEIGHT, foot_contacts, lock_feet
+from kinema.motion.contacts import ANKLE_HEIGHT, BODY_LEG, TOE_HEIGHT, lock_feet
+from kinema.motion.curves import average, envelope, runs, smoothstep
+from kinema.motion.humanoid import SIDES
 from kinema.motion.kinematics import forward_kinematics
 from kinema.motion.motion import Motion
 from kinema.motion.retarget import retarget
 from kinema.motion.robot import Robot, pose
 from kinema.motion.robot_ik import PointTask, TurnTask, solve
 from kinema.motion.skeleton import BODY, Skeleton
+from kinema.motion.topology import is_below, lowest_common
+from kinema.progress import track
 
-_SIDES = ("left", "right")
 _WORDS = {  # part of the body: words in the names of links, the better ones first
     "hip": ("hip", "thigh", "upperleg", "femur"),
     "knee": ("knee", "shin", "calf", "lowerleg", "tibia", "shank"),
@@ -59,16 +62,16 @@ def match_links(skeleton: Skeleton, overrides: Mapping[str, str] | None = None) 
     """
     found: dict[str, int] = {}
     plain = ["".join(letter for letter in name.lower() if letter.isalnum()) for name in skeleton.names]
-    for side in _SIDES:
+    for side in SIDES:
         own = [joint for joint, name in enumerate(skeleton.names) if _side(name) == side]
         for part, words in _WORDS.items():
             above = found.get(f"{side}_{_ABOVE.get(part)}")
-            candidates = [joint for joint in own if above is None or above in _ancestors(skeleton, joint)]
+            candidates = [joint for joint in own if above is None or is_below(skeleton, joint, above)]
             links = next((hits for word in words if (hits := [j for j in candidates if word in plain[j]])), [])
             if links:
                 pick = {"hip": len(links) // 2, "shoulder": len(links) // 2, "ankle": -1, "wrist": -1}.get(part, 0)
                 found[f"{side}_{part}"] = links[pick] if part != "ankle" else _last(skeleton, links[pick])
-    parts = [f"{side}_{part}" for side in _SIDES for part in _WORDS]
+    parts = [f"{side}_{part}" for side in SIDES for part in _WORDS]
     for part, name in (overrides or {}).items():
         if part not in (*parts, "pelvis", "torso"):
             raise ValueError(f"a robot has no part {part!r}; its parts are pelvis, torso, {', '.join(parts)}")
@@ -79,13 +82,13 @@ def match_links(skeleton: Skeleton, overrides: Mapping[str, str] | None = None) 
         raise ValueError(
             f"cannot tell which links of the robot are {', '.join(missing)}; its joints are {', '.join(skeleton.names)}"
         )
-    found.setdefault("pelvis", _common(skeleton, found["left_hip"], found["right_hip"]))
-    found.setdefault("torso", _common(skeleton, found["left_shoulder"], found["right_shoulder"]))
-    for side in _SIDES:
+    found.setdefault("pelvis", lowest_common(skeleton, found["left_hip"], found["right_hip"]))
+    found.setdefault("torso", lowest_common(skeleton, found["left_shoulder"], found["right_shoulder"]))
+    for side in SIDES:
         for upper, middle, end in (("hip", "knee", "ankle"), ("shoulder", "elbow", "wrist")):
             chain = [found[f"{side}_{part}"] for part in (upper, middle, end) if f"{side}_{part}" in found]
             for above, below in pairwise(chain):
-                if above not in _ancestors(skeleton, below) or _reach(skeleton, above, below) < 0.01:
+                if not is_below(skeleton, below, above) or _reach(skeleton, above, below) < 0.01:
                     names = skeleton.names[above], skeleton.names[below]
                     raise ValueError(f"link {names[1]!r} does not hang below {names[0]!r}; name the robot's links")
     return found
@@ -105,8 +108,7 @@ def retarget_to_robot(motion: Motion, robot: Robot, links: Mapping[str, str] | N
     Raises:
         ValueError: the joints of the person or of the robot cannot be told by their names.
     """
-    body = retarget(motion)
-    body = lock_feet(body, foot_contacts(body) if body.contacts is None else body.contacts)
+    body = lock_feet(retarget(motion))
     figure = _Figure.of(robot, match_links(robot.skeleton, links))
     points, turns, contacts = _tasks(body, robot, figure)
 
@@ -161,12 +163,7 @@ def _solve(
 def _windows(count: int) -> Iterable[tuple[int, int]]:
     """First frame and end of the stretches that are solved at once; each goes on a little into the next."""
     windows = [(start, min(start + _WINDOW + _AHEAD, count)) for start in range(0, max(count - _AHEAD, 1), _WINDOW)]
-    if len(windows) < 3:
-        return windows
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(windows, "onto the robot", console=Console(stderr=True), transient=True)
+    return track(windows, "onto the robot", len(windows)) if len(windows) > 2 else windows
 
 
 @dataclass(frozen=True)
@@ -187,10 +184,12 @@ class _Figure:
     def of(robot: Robot, links: dict[str, int]) -> _Figure:
         skeleton, soles, bends = robot.skeleton, {}, {}
         legs = 0.0
-        for side in _SIDES:
+        for side in SIDES:
             hip, knee, ankle = (links[f"{side}_{part}"] for part in ("hip", "knee", "ankle"))
             legs += (_reach(skeleton, hip, knee) + _reach(skeleton, knee, ankle)) / 2
-            foot = [n for n, joint in enumerate(robot.contact_joints) if ankle in (joint, *_ancestors(skeleton, joint))]
+            foot = [
+                n for n, joint in enumerate(robot.contact_joints) if joint == ankle or is_below(skeleton, joint, ankle)
+            ]
             away = skeleton.rest_positions[robot.contact_joints[foot]] - skeleton.rest_positions[ankle]
             points, radii = robot.contact_points[foot] + away, robot.contact_radii[foot]
             if not foot:  # a foot without simple geoms: a rectangle on the ground that the file's own height implies
@@ -201,8 +200,7 @@ class _Figure:
             soles[side] = points, radii
             if f"{side}_wrist" in links and (bend := _bend(robot, links, side)) is not None:
                 bends[side] = bend
-        human = float(np.linalg.norm(BODY.offsets[[BODY.index("left_knee"), BODY.index("left_ankle")]], axis=1).sum())
-        return _Figure(links, legs / human, soles, bends)
+        return _Figure(links, legs / BODY_LEG, soles, bends)
 
 
 def _tasks(body: Motion, robot: Robot, figure: _Figure) -> tuple[list[PointTask], list[TurnTask], np.ndarray]:
@@ -218,7 +216,7 @@ def _tasks(body: Motion, robot: Robot, figure: _Figure) -> tuple[list[PointTask]
     contacts = np.zeros((len(body), len(robot.skeleton)), dtype=bool)
 
     hips = (at["left_hip"] + at["right_hip"]) / 2
-    depth = np.mean([_depth(*figure.soles[side]) for side in _SIDES])
+    depth = np.mean([_depth(*figure.soles[side]) for side in SIDES])
     target = scale * (hips - np.array([0, ANKLE_HEIGHT, 0])) + np.array([0, depth, 0])
     middle = (rest[links["left_hip"]] + rest[links["right_hip"]]) / 2 - rest[links["pelvis"]]
     points.append(PointTask(links["pelvis"], target, _PELVIS * ones, middle))
@@ -226,7 +224,7 @@ def _tasks(body: Motion, robot: Robot, figure: _Figure) -> tuple[list[PointTask]
     turns.append(TurnTask(links["torso"], turned["spine3"], _TORSO_TURN * ones))
 
     lateral = _lateral(body, at["left_hip"] - at["right_hip"])
-    for side, sign in zip(_SIDES, (1.0, -1.0), strict=True):
+    for side, sign in zip(SIDES, (1.0, -1.0), strict=True):
         apart = abs(rest[links[f"{side}_hip"]][0]) - scale * abs(BODY.rest_positions[BODY.index(f"{side}_hip")][0])
         target, turn, held, flat = _foot(body, at, turned, figure, side, sign * apart * lateral)
         ankle = links[f"{side}_ankle"]
@@ -246,12 +244,12 @@ def _tasks(body: Motion, robot: Robot, figure: _Figure) -> tuple[list[PointTask]
                 figure.bends[side],
                 *(links[f"{side}_{p}"] for p in ("shoulder", "elbow", "wrist")),
             )
-            ours = _frame(np.array([sign, 0, 0]), np.array([0, -sign, 0]))
+            ours = rot.from_axes(np.array([sign, 0, 0]), np.array([0, -sign, 0]))
             for joint, name, along, weight in (
                 (robot.skeleton.parents[elbow], "shoulder", rest[elbow] - rest[shoulder], _ARM_TURN),
                 (wrist, "wrist", rest[wrist] - rest[elbow], _HAND_TURN),
             ):
-                alignment = rot.multiply(ours, rot.inverse(_frame(along, bend)))
+                alignment = rot.multiply(ours, rot.inverse(rot.from_axes(along, bend)))
                 turns.append(TurnTask(joint, rot.multiply(turned[f"{side}_{name}"], alignment), weight * ones))
     return points, turns, contacts
 
@@ -292,14 +290,11 @@ def _depths(robot: Robot, figure: _Figure, position: np.ndarray, rotations: np.n
     """(T, 2) metres by which the left and right foot must be raised so as not to be in the ground, smoothly."""
     places, world = forward_kinematics(robot.skeleton, position, rotations)
     reach = max(round(_RAMP * fps), 1)
-    window = np.hanning(2 * reach + 3)[1:-1]
     raised = []
-    for side in _SIDES:
+    for side in SIDES:
         ankle = figure.links[f"{side}_ankle"]
         depth = np.maximum(-places[:, ankle, 1] - _lowest(world[:, ankle], *figure.soles[side]), 0)
-        padded = np.pad(depth, 2 * reach, mode="edge")
-        wide = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1).max(1)
-        raised.append(np.convolve(wide, window / window.sum(), mode="valid"))
+        raised.append(envelope(depth, reach))
     return np.stack(raised, -1)
 
 
@@ -322,24 +317,19 @@ def _edge(points: np.ndarray, radii: np.ndarray) -> np.ndarray:
 def _lateral(body: Motion, across: np.ndarray) -> np.ndarray:
     """(T, 3) unit vectors to the body's left, level, smoothed over half a second."""
     level = rot.normalize(across * (1, 0, 1))
-    reach = max(round(0.25 * body.fps), 1)
-    window = np.hanning(2 * reach + 3)[1:-1]
-    padded = np.pad(level, ((reach, reach), (0, 0)), mode="edge")
-    smooth = np.stack([np.convolve(padded[:, axis], window, mode="valid") for axis in range(3)], -1)
-    return rot.normalize(smooth)
+    return rot.normalize(average(level, max(round(0.25 * body.fps), 1)))
 
 
 def _hold(path: np.ndarray, held: np.ndarray, fps: float) -> np.ndarray:
     """(T, 3) what to add to a path so that it stays level with itself over each contact, fading out beside it."""
     ramp = max(round(_RAMP * fps), 1)
     total, weights = np.zeros_like(path), np.zeros(len(path))
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], held, [False]]).astype(np.int8))).reshape(-1, 2)
     frames = np.arange(len(path))
     offsets = np.zeros_like(path)
-    for start, end in edges:
+    for start, end in runs(held):
         offsets[start:end] = np.median(path[start:end], axis=0) - path[start:end]
         outside = np.maximum(np.maximum(start - frames, frames - (end - 1)), 0)
-        weight = _smoothstep(1 - outside / ramp)
+        weight = smoothstep(1 - outside / ramp)
         nearest = offsets[np.clip(frames, start, end - 1)]
         total += weight[:, None] * nearest
         weights += weight
@@ -355,12 +345,7 @@ def _ramp(mask: np.ndarray, fps: float) -> np.ndarray:
     here = np.arange(len(mask))
     right = frames[np.minimum(np.searchsorted(frames, here), len(frames) - 1)]
     left = frames[np.maximum(np.searchsorted(frames, here, side="right") - 1, 0)]
-    return _smoothstep(1 - np.minimum(np.abs(right - here), np.abs(here - left)) / ramp)
-
-
-def _smoothstep(t: np.ndarray) -> np.ndarray:
-    t = np.clip(t, 0, 1)
-    return t**2 * (3 - 2 * t)
+    return smoothstep(1 - np.minimum(np.abs(right - here), np.abs(here - left)) / ramp)
 
 
 def _bend(robot: Robot, links: dict[str, int], side: str) -> np.ndarray | None:
@@ -378,16 +363,9 @@ def _bend(robot: Robot, links: dict[str, int], side: str) -> np.ndarray | None:
     return rot.normalize(axis) if np.linalg.norm(axis) > 1e-6 else None
 
 
-def _frame(along: np.ndarray, bend: np.ndarray) -> np.ndarray:
-    """The rotation that turns +X to `along` and +Y to `bend`, as far as that is across."""
-    along = rot.normalize(along.astype(float))
-    across = rot.normalize(bend - np.dot(bend, along) * along)
-    return rot.from_matrix(np.stack([along, across, np.cross(along, across)], -1))
-
-
 def _side(name: str) -> str | None:
     words = name.lower().replace("-", "_").replace(".", "_")
-    for side in _SIDES:
+    for side in SIDES:
         if side in words or words.startswith(f"{side[0]}_") or words.endswith(f"_{side[0]}"):
             return side
     return None
@@ -398,19 +376,6 @@ def _last(skeleton: Skeleton, joint: int) -> int:
     while len(below := skeleton.children[joint]) == 1 and np.linalg.norm(skeleton.offsets[below[0]]) < 0.03:
         joint = below[0]
     return joint
-
-
-def _ancestors(skeleton: Skeleton, joint: int) -> list[int]:
-    found = []
-    while (joint := skeleton.parents[joint]) >= 0:
-        found.append(joint)
-    return found
-
-
-def _common(skeleton: Skeleton, a: int, b: int) -> int:
-    """The lowest joint that both hang below."""
-    above = _ancestors(skeleton, a)
-    return next((joint for joint in _ancestors(skeleton, b) if joint in above), 0)
 
 
 def _reach(skeleton: Skeleton, above: int, below: int) -> float:

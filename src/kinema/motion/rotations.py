@@ -163,6 +163,11 @@ def from_6d(vectors: Array) -> Array:
     return from_matrix(np.stack([first, second, cross(first, second)], -1))
 
 
+def from_axes(x: Array, y: Array) -> Array:
+    """The rotations that turn +X to `x` (..., 3), and +Y to `y` (..., 3) as far as it is across `x` -> (..., 4)."""
+    return from_6d(np.concatenate([x, y], -1))
+
+
 def from_euler(angles: Array, order: str) -> Array:
     """Intrinsic Euler angles (..., len(order)) in radians, applied in the order given ("ZXY": Z first) -> (..., 4)."""
     half = np.moveaxis(np.asarray(angles), -1, 0) / 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,9 @@ MAX_JOINTS = 1000
 
 @dataclass(frozen=True, eq=False)
 class Skeleton:
-    """A tree of joints in its rest pose: Y up, right-handed, metres.
+    """A tree of joints in its rest pose: Y up, right-handed, metres. Immutable; arrays are read-only float64.
+
+    Two skeletons are equal if their joints are; tips do not count, as formats without them have the same joints.
 
     Args:
         names: J joint names, unique.
@@ -54,6 +57,10 @@ class Skeleton:
         if np.abs(self.offsets[0]).max() > 0:
             raise ValueError("the root's offset must be zero; put it into root_position")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # arrays that are copied or sent to another process come out writable
+        return Skeleton, (self.names, self.parents, self.offsets, self.tips)
+
     def __len__(self) -> int:
         return len(self.names)
 
@@ -91,6 +98,7 @@ class Skeleton:
         for joint, parent in enumerate(self.parents):
             if parent >= 0:
                 positions[joint] = positions[parent] + self.offsets[joint]
+        positions.flags.writeable = False
         return positions
 
 

@@ -302,6 +302,8 @@ class _Tree:
         at = np.cumsum(self.length[chain])
         branching = [k for k, joint in enumerate(chain) if len(self.children[joint]) > 1]
         head = min([last, *branching], key=lambda k: abs(np.log((at[k] + 1e-9) / (0.35 * size))) + 0.2 * (k == last))
+        while head > 1 and self.length[chain[head]] < 1e-6 * size:  # the bone of the face, at the place of the head's
+            head -= 1
         return {"head": chain[head], **({"neck": chain[0]} if head > 0 else {})}
 
     def named(
