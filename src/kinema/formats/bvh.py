@@ -95,7 +95,7 @@ def read_bvh(path: str | os.PathLike[str], unit: float | None = None, up: str | 
         skeleton = Skeleton(tuple(names), tuple(parents), offsets * unit, tips * unit)
         root = root * unit
         if up == "z" or (up is None and _stands_along_z(skeleton, root, quats)):
-            metadata["up"] = "Z" if up else "Z (guessed)"
+            metadata |= {"up": "z", "up_from": "option" if up else "guess"}
             skeleton, root, quats = _turn_to_y_up(skeleton, root, quats)
         quats.flags.writeable = False  # so that the motion need not copy it
         return Motion(skeleton, fps, root, quats, metadata=metadata)
