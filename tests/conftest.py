@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from kinema.motion import BODY, Motion
 from kinema.motion import rotations as rot
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# a shell that starts the tests in the background has them ignore Ctrl-C, which some of them are about
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
