@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from kinema.motion import rotations as rot
-from kinema.motion.contacts import ANKLE_HEIGHT, TOE_HEIGHT, body_size, find_feet
+from kinema.motion.contacts import body_size
 from kinema.motion.curves import gaussian_weights, interpolate, smooth_path, weighted
+from kinema.motion.humanoid import humanoid
 from kinema.motion.joint_names import match_joints
+from kinema.motion.kinematics import forward_kinematics
 from kinema.motion.motion import MAX_FRAMES, Motion, check_fps
 from kinema.motion.skeleton import Skeleton
 
@@ -192,18 +194,15 @@ def smooth(motion: Motion, seconds: float) -> Motion:
 def ground(motion: Motion) -> Motion:
     """Shifted vertically so that the feet stand on y = 0.
 
-    The floor is the 5th percentile, over the frames, of the lowest foot joint less its own height over the sole (BODY:
-    toe 3 cm, ankle 9.8 cm; others: times `body_size`). A motion that never stands is put down to where it is lowest.
+    The floor is the 5th percentile, over the frames, of the lowest ankle or toe joint less its own height over the
+    sole: 3 cm for toes, for ankles as much more as they are above the toes in a flat foot (BODY: 9.8 cm), relative to
+    the length of the legs. A motion that never stands is put down to where it is lowest.
 
     Raises:
-        ValueError: the skeleton has no known feet.
+        ValueError: the skeleton is no humanoid's.
     """
-    heights = motion.joint_positions()[..., 1]
-    feet = find_feet(motion.skeleton)
-    size = body_size(motion.skeleton)
-    soles = [heights[:, ankle] - size * ANKLE_HEIGHT for ankle, _ in feet]
-    soles += [heights[:, toe] - size * TOE_HEIGHT for _, toe in feet]
-    floor = np.percentile(np.min(soles, axis=0), 5)
+    body = humanoid(motion.skeleton, motion)
+    floor = body.floor(*forward_kinematics(motion.skeleton, motion.root_position, motion.rotations))
     return motion.replace(root_position=motion.root_position - (0, floor, 0), contacts=motion.contacts)
 
 
