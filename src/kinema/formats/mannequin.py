@@ -407,7 +407,7 @@ def _human(skeleton: Skeleton, parts: _Parts, joint: dict[str, int]) -> None:
             for finger in _FINGERS
         }
         knuckles = [rest[chain[0]] for finger, chain in fingers.items() if chain and finger != "thumb"]
-        if knuckles:
+        if len(knuckles) > 2:  # fewer stand for all of the fingers, as those of CMU do
             palm = np.mean(knuckles, 0) - rest[wrist]
             _hand(parts, _PALM, rest[wrist], palm, [fore, wrist], size, colour)
             for finger, chain in fingers.items():
