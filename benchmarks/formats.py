@@ -27,7 +27,6 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import numpy as np
 
-from kinema.formats import decimals
 from kinema.formats.bvh import read_bvh, write_bvh
 from kinema.motion import Motion, Skeleton
 from kinema.motion import rotations as rot
@@ -89,21 +88,12 @@ def speed(folder: Path, files: Path | None) -> None:
         flush=True,
     )
 
-    def read_first(path: Path) -> Motion:
-        decimals._bytes_met = 0  # as in a process that has read nothing, and will not load pyarrow for so little
-        return read_bvh(path)
-
-    theirs = best(lambda: pybvh.read_bvh_file(str(short)))
-    what, megabytes = "read one file of 300 frames, before any other", short.stat().st_size / 1e6
-    row(what, "kinema, quaternions in metres", best(lambda: read_first(short)), megabytes, 300, theirs)
-    row(what, "pybvh, Euler angles", theirs, megabytes, 300, theirs)
-
     whole = {f"read one file of {long.stat().st_size / 1e6:.0f} MB, 31 joints": ([long], 20_000)}
-    whole["read one file of 300 frames, after others"] = ([short], 300)
+    whole["read one file of 300 frames"] = ([short], 300)
     if files:
         paths = sorted(files.rglob("*.bvh"))
         paths = paths[:: max(1, len(paths) // 150)]
-        whole[f"read {len(paths)} files of {files.name}"] = (paths, sum(len(read_first(path)) for path in paths))
+        whole[f"read {len(paths)} files of {files.name}"] = (paths, sum(len(read_bvh(path)) for path in paths))
     for what, (paths, frames) in whole.items():
         megabytes = sum(path.stat().st_size for path in paths) / 1e6
         theirs = best(lambda paths=paths: [pybvh.read_bvh_file(str(path)) for path in paths])

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from kinema.formats.decimals import fast_parser, parse_numbers
+from kinema.formats.decimals import parse_numbers
 from kinema.motion.motion import MAX_FRAMES
 from kinema.motion.skeleton import MAX_JOINTS
 
@@ -19,7 +19,7 @@ MAX_BYTES = 200_000_000
 MAX_HEADER_BYTES = 4_000_000
 MAX_NUMBERS = 50_000_000
 MAX_MAGNITUDE = 1e9
-PIECE_BYTES = 1_000_000  # how much of the frames is parsed at once
+PIECE_BYTES = 500_000  # how much of the frames is parsed at once
 
 _BLANK = re.compile(rb"\s")
 _COMMENT = re.compile(rb"^[ \t]*(#|//).*$", re.MULTILINE)  # not in any specification, but in files written by hand
@@ -218,11 +218,11 @@ def _read_frames(path: Path, data: bytes, start: int, tree: Hierarchy) -> tuple[
     expected = frames * len(channels)
     # no more than the file can hold, whatever it says
     values = np.empty(min(expected, (len(data) - head.end()) // 2 + 1))
-    count, at, csv = 0, head.end(), fast_parser(len(data))
+    count, at = 0, head.end()
     while at < len(data):
         blank = _BLANK.search(data, at + PIECE_BYTES)
         end = blank.start() if blank else len(data)
-        piece = parse_numbers(data[at:end], csv)
+        piece = parse_numbers(data[at:end])
         if piece is None:
             for word in re.finditer(rb"\S+", data[at:end]):
                 text = word[0].decode("latin-1")

@@ -2,65 +2,67 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Iterator
-from types import ModuleType
 
 import numpy as np
 
-# pyarrow parses six times as fast as numpy, but its import takes as long as numpy needs for so many bytes
-PYARROW_BYTES = 2_000_000
 PIECE_NUMBERS = 30_000  # how many are written at once, so that all steps stay in the processor's cache
 
-_BLANKS_TO_NEWLINES = bytes.maketrans(b" \t\r\v\f", b"\n\n\n\n\n")
+_WIDEST = 16  # letters of a word: 15 digits and a point are below 2^53
+_TENS = 10.0 ** np.arange(_WIDEST)
+_INKED = np.ones(256, dtype=bool)
+_INKED[list(b" \t\n\r\v\f")] = False
 
 
-_bytes_met = 0
-
-
-def fast_parser(size: int) -> ModuleType | None:
-    """`pyarrow.csv` for a text of `size` bytes, once the texts of this process make up for its import; else None."""
-    global _bytes_met
-    _bytes_met += size
-    if _bytes_met < PYARROW_BYTES and "pyarrow" not in sys.modules:
-        return None
-    import pyarrow.csv
-
-    return pyarrow.csv
-
-
-def parse_numbers(text: bytes, csv: ModuleType | None = None) -> np.ndarray | None:
-    """The numbers between blanks, each the double nearest to its digits as `float` reads them; None if one is none.
-
-    Args:
-        text: ASCII text.
-        csv: what `fast_parser` gives, or None for numpy alone; the result is the same.
-    """
+def parse_numbers(text: bytes) -> np.ndarray | None:
+    """The numbers between blanks, each the double nearest to its digits as `float` reads them; None if one is none."""
     if not text.strip():  # in which numpy sees a number
         return np.empty(0)
-    if csv is not None:
-        import pyarrow
-
-        # a table of one column, so that it does not matter how the numbers stand in lines
-        lines = pyarrow.py_buffer(text.translate(_BLANKS_TO_NEWLINES))
-        try:
-            return csv.read_csv(
-                lines,
-                csv.ReadOptions(use_threads=False, column_names=["numbers"], block_size=2**20),
-                csv.ParseOptions(quote_char=False),
-                csv.ConvertOptions(
-                    column_types={"numbers": pyarrow.float64()}, null_values=[], check_utf8=False
-                ),
-            )["numbers"].to_numpy()  # fmt: skip
-        except pyarrow.ArrowInvalid:
-            pass  # such as +1, which numpy reads
+    numbers = _parse_decimals(text)
+    if numbers is not None:
+        return numbers
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)  # how older numpy says so
         try:
             return np.fromstring(text, sep=" ")
         except (ValueError, DeprecationWarning):
             return None
+
+
+def _parse_decimals(text: bytes) -> np.ndarray | None:
+    """The same, three times as fast, where all words are digits with a point and a minus; None where one is not.
+
+    All words are read at once, a place at a time from the left; a double holds their digits exactly, so that only the
+    division by a power of ten rounds.
+    """
+    letters = np.frombuffer(bytes(_WIDEST) + text, np.uint8)
+    inked = np.append(_INKED[letters], False)
+    inked[:_WIDEST] = False
+    edges = np.flatnonzero(inked[1:] != inked[:-1]) + 1
+    start, end = edges[::2], edges[1::2]
+    width = int((end - start).max())
+    if width > _WIDEST:
+        return None
+    negative = letters[start] == ord("-")
+    start = start + negative
+    digits, decimals = np.zeros(len(start), np.int64), np.zeros(len(start), np.int64)
+    points = np.zeros(len(start), np.int8)
+    for place in range(width, 0, -1):
+        letter = letters[end - place]
+        inside = end - place >= start
+        point = (letter == ord(".")) & inside
+        counts = inside & ~point
+        digit = letter - np.uint8(ord("0"))  # what is below wraps round to above 9
+        if ((digit > 9) & counts).any():
+            return None
+        digits = np.where(counts, 10 * digits + digit, digits)
+        decimals[point] = place - 1
+        points += point
+    if (points > 1).any() or (end - start == points).any():
+        return None
+    numbers = digits / _TENS[decimals]
+    return np.where(negative, -numbers, numbers)
 
 
 def format_rows(values: np.ndarray) -> Iterator[bytes]:
