@@ -292,3 +292,26 @@ def walk_json(value: Any, place: tuple = ()) -> list[tuple]:
     """The places of all values in a JSON document."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [place, *(inner for key, item in items for inner in walk_json(item, (*place, key)))]
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_bones_that_deform_must_move_with_the_body(beside, walk, tmp_path):
+    glb, at, _ = characters.make_character("vrm1")
+    nodes, skin = glb.json["nodes"], glb.json["skins"][0]
+    head = at["head"]
+    place, node = np.zeros(3), head
+    while node:
+        place += nodes[node]["translation"]
+        node = next(number for number, above in enumerate(nodes) if node in above.get("children", ()))
+    nodes.append({"name": "DEF-head", "translation": place.tolist() if beside else [0, 0, 0]})
+    nodes[0 if beside else head].setdefault("children", []).append(len(nodes) - 1)
+    skin["joints"][skin["joints"].index(head)] = len(nodes) - 1
+    source = glb.save(tmp_path / "hero.vrm")
+    if beside:
+        with pytest.raises(
+            ValueError, match=r"hero\.vrm: its mesh hangs on 'DEF-head', which does not move with .*head"
+        ):
+            write_character(walk, tmp_path / "out.glb", source)
+        assert not (tmp_path / "out.glb").exists()
+    else:
+        write_character(walk, tmp_path / "out.glb", source)

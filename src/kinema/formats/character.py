@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from kinema.formats.gltf_rig import Nodes, Rig, inverse_binds, read_nodes, read_
 from kinema.motion import Motion, Skeleton
 from kinema.motion import rotations as rot
 from kinema.motion.humanoid import SIDES, humanoid
+from kinema.motion.joint_names import match_joints
+from kinema.motion.kinematics import forward_kinematics
 
 
 def write_character(
@@ -55,6 +57,7 @@ def write_character(
         except ValueError as error:
             document.fail(f"is no character that a motion can be put onto: {error}")
         motion = retarget(motion, rig.skeleton, **retargeting)
+        _check_mesh_follows(document, nodes, rig, motion, retargeting.get("onto_joints"))
         motion = motion.replace(root_position=motion.root_position + (0, lift, 0))
 
     content = document.content
@@ -130,6 +133,57 @@ def _same(ours: Skeleton, theirs: Skeleton) -> bool:
         return False
     size = np.ptp(theirs.rest_positions, axis=0).max()
     return bool(np.abs(ours.offsets - theirs.offsets).max() < 1e-3 * size)
+
+
+def _check_mesh_follows(
+    document: Document, nodes: Nodes, rig: Rig, motion: Motion, onto_joints: Mapping[str, str] | None
+) -> None:
+    """Rigs for posing have several bones at one place: those that move must be those that the mesh hangs on.
+
+    Raises:
+        ValueError: a bone with skin, at the place of a joint of the body, does not come along with it.
+    """
+    skinned = _skinned_nodes(document, nodes)
+    joints = match_joints(rig.skeleton, onto_joints)
+    at = {node: joint for joint, node in enumerate(rig.nodes)}
+    rest = rig.rest_world[:, :3, 3]
+    size = np.ptp(rest[list(joints.values())], axis=0).max()
+    frames = np.linspace(0, len(motion) - 1, 20).astype(int)
+    positions, _ = forward_kinematics(motion.skeleton, motion.root_position[frames], motion.rotations[frames])
+    for node in skinned - set(rig.above):
+        place = rest[at[node]] if node in at else nodes.world(node)[0][:3, 3]
+        distance = np.linalg.norm(rest - place, axis=-1)
+        part, joint = min(joints.items(), key=lambda item: distance[item[1]])
+        moved = positions[:, at[node]] if node in at else place
+        if distance[joint] < 0.005 * size and np.linalg.norm(moved - positions[:, joint], axis=-1).max() > 0.1 * size:
+            document.fail(
+                f"its mesh hangs on {nodes.names[node]!r}, which does not move with {nodes.names[rig.nodes[joint]]!r}, "
+                f"the {part}; export it with its deforming bones only, in one tree"
+            )
+
+
+def _skinned_nodes(document: Document, nodes: Nodes) -> set[int]:
+    """The joints with a weight at some vertex; none for meshes whose weights cannot be read here (Draco)."""
+    found: set[int] = set()
+    meshes, skins = document.items("meshes"), document.items("skins")
+    for number, node in enumerate(document.items("nodes")):
+        if "mesh" not in node or "skin" not in node or not (meshes and skins):
+            continue
+        where = f"node {number}"
+        skin = document.integer(node, "skin", where, len(skins))
+        joints = np.array(document.integers(skins[skin], "joints", f"skin {skin}", len(nodes.parents)), dtype=int)
+        mesh = document.integer(node, "mesh", where, len(meshes))
+        for primitive in document.objects(meshes[mesh], "primitives", f"mesh {mesh}"):
+            attributes = document.object(primitive, "attributes", f"mesh {mesh}")
+            if not {"JOINTS_0", "WEIGHTS_0"} <= attributes.keys() or "extensions" in primitive:
+                continue
+            which, weights = (
+                document.accessor(document.integer(attributes, f"{name}_0", f"mesh {mesh}", 2**32), 4, f"mesh {mesh}")
+                for name in ("JOINTS", "WEIGHTS")
+            )
+            used = np.unique(which[: len(weights)][weights[: len(which)] > 0.1])
+            found.update(joints[used[used < len(joints)].astype(int)].tolist())
+    return found
 
 
 def _lift(document: Document, nodes: Nodes, rig: Rig) -> float:
