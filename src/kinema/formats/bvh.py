@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from kinema.formats.bvh_file import MAX_MAGNITUDE, Hierarchy, read_file, unique
+from kinema.formats.bvh_file import MAX_MAGNITUDE, Hierarchy, read_file
 from kinema.formats.decimals import format_rows
 from kinema.formats.files import atomic_write
 from kinema.motion import rotations as rot
-from kinema.motion.joint_names import match_joints
+from kinema.motion.joint_names import is_transform_node, match_joints, unique_name
 from kinema.motion.kinematics import forward_kinematics
 from kinema.motion.motion import Motion
 from kinema.motion.skeleton import Skeleton
@@ -25,8 +25,6 @@ from kinema.motion.skeleton import Skeleton
 # A human body measures about 2.4 m along its bones from the finger tips to the toes, in any pose. The limits lie
 # half-way (in ratio) between what that is in two neighbouring units; 0.45 inch is the unit of the CMU database.
 _UNITS = [(10.0, 1.0), (64.0, 0.0254 / 0.45), (150.0, 0.0254), (800.0, 0.01), (np.inf, 0.001)]
-# first joints that only carry the character about, and are no part of the body
-_TRANSFORM_NODES = {"root", "jointroot", "rootjoint", "reference", "armature", "world", "origin", "scene", "character"}
 
 
 def read_bvh(path: str | os.PathLike[str], unit: float | None = None, up: str | None = None) -> Motion:
@@ -167,7 +165,7 @@ def _offsets_from_positions(
 def _is_transform_node(names: list[str], parents: list[int], moving: set[int]) -> bool:
     if parents.count(0) != 1:
         return False
-    return 1 in moving or re.sub(r"[^a-z]", "", names[0].lower().rpartition(":")[2]) in _TRANSFORM_NODES
+    return 1 in moving or is_transform_node(names[0])
 
 
 def _guess_unit(span: float) -> float:
@@ -259,7 +257,7 @@ def write_bvh(motion: Motion, path: str | os.PathLike[str]) -> None:
             lines.append(f"{pad}}}")
             continue
         order.append(joint)
-        name = unique(re.sub(r"[\s{}]+", "_", skeleton.names[joint]) or "joint", taken)
+        name = unique_name(re.sub(r"[\s{}]+", "_", skeleton.names[joint]) or "joint", taken)
         channels = "3 Zrotation Xrotation Yrotation"
         if joint == 0:
             channels = "6 Xposition Yposition Zposition Zrotation Xrotation Yrotation"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import NoReturn
 import numpy as np
 
 from kinema.formats.decimals import parse_numbers
+from kinema.motion.joint_names import unique_name
 from kinema.motion.motion import MAX_FRAMES
 from kinema.motion.skeleton import MAX_JOINTS
 
@@ -126,7 +126,7 @@ def _read_hierarchy(path: Path, header: bytes) -> Hierarchy:
             if len(tree.names) == MAX_JOINTS:
                 _fail(path, line, f"more than {MAX_JOINTS} joints; remove those that are not needed")
             name, _ = next(tokens, ("", line))
-            tree.names.append(unique(name or "joint", taken))
+            tree.names.append(unique_name(name or "joint", taken))
             tree.parents.append(stack[-1] if stack else -1)
             tree.offsets.append(None)
             tree.tips.append([0.0, 0.0, 0.0])
@@ -183,13 +183,6 @@ def _tokens(text: str) -> Iterator[tuple[str, int]]:
                 while at < len(words) and words[at] not in "{}":
                     at += 1
                 yield "_".join(words[first:at]), number
-
-
-def unique(name: str, taken: set[str]) -> str:
-    candidates = itertools.chain([name], (f"{name}_{count}" for count in itertools.count(2)))
-    free = next(candidate for candidate in candidates if candidate not in taken)
-    taken.add(free)
-    return free
 
 
 def _read_frames(path: Path, data: bytes, start: int, tree: Hierarchy) -> tuple[float, np.ndarray]:

@@ -7,19 +7,16 @@ bind pose. The bone of a child is W times its translation, in metres, which all 
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
 from kinema.formats.gltf_file import Document
 from kinema.motion import rotations as rot
-from kinema.motion.joint_names import REQUIRED, find_joints, match_joints
+from kinema.motion.joint_names import REQUIRED, find_joints, is_transform_node, match_joints, unique_name
 from kinema.motion.skeleton import MAX_JOINTS, Skeleton
 
 MAX_NODES = 20_000
-# nodes that only carry the character about, and are no part of the body
-_TRANSFORM_NODES = {"root", "jointroot", "rootjoint", "reference", "armature", "world", "origin", "scene", "character"}
 # of the bind pose, relative to the size of the body; what exporters lose lies far below it
 _TOLERANCE = 0.01
 
@@ -278,12 +275,8 @@ def _skeleton(document: Document, nodes: Nodes, kept: list[int], offsets: np.nda
 
 
 def _unique(names: list[str], kept: list[int]) -> tuple[str, ...]:
-    taken: dict[str, None] = {}
-    for name, node in zip(names, kept, strict=True):
-        name = name or f"node_{node}"
-        candidates = itertools.chain([name], (f"{name}_{count}" for count in itertools.count(2)))
-        taken[next(candidate for candidate in candidates if candidate not in taken)] = None
-    return tuple(taken)
+    taken: set[str] = set()
+    return tuple(unique_name(name or f"node_{node}", taken) for name, node in zip(names, kept, strict=True))
 
 
 def _known(skeleton: Skeleton) -> bool:
@@ -317,10 +310,7 @@ def _hips(
     root, size = 0, np.ones(len(kept), dtype=int)
     for joint in range(len(kept) - 1, 0, -1):
         size[skeleton.parents[joint]] += size[joint]
-    while skeleton.children[root] and (
-        kept[root] not in joints
-        or "".join(filter(str.isalpha, skeleton.names[root].lower().rpartition(":")[2])) in _TRANSFORM_NODES
-    ):
+    while skeleton.children[root] and (kept[root] not in joints or is_transform_node(skeleton.names[root])):
         root = max(skeleton.children[root], key=size.__getitem__)
     return root
 

@@ -7,12 +7,12 @@ those below, so that twist bones, helpers and ends ("LeftUpLegTwist", "Head_End"
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from functools import lru_cache
-from itertools import product
 
 from kinema.motion.skeleton import BODY_WITH_HANDS, Skeleton
 from kinema.motion.topology import fingers_of_tree, is_below, joints_of_tree, lowest_common
@@ -60,10 +60,24 @@ _FINGER = re.compile(
 _FINGER_NAMES = {"mid": "middle", "pinkie": "pinky", "little": "pinky"}
 _LONGEST_NAME = 200  # letters of a name that are looked at
 _NUMBERED_FINGERS = ("thumb", "index", "middle", "ring", "pinky")
+_TRANSFORM_NODES = {"root", "jointroot", "rootjoint", "reference", "armature", "world", "origin", "scene", "character"}
 _DECORATION = {
     "hair", "skirt", "tail", "cape", "cloak", "coat", "dress", "ribbon", "scarf", "breast", "bust", "ear", "wing",
     "eye", "jaw", "tongue", "weapon", "prop", "ik", "pole", "ctrl", "control", "target",
 }  # fmt: skip
+
+
+def is_transform_node(name: str) -> bool:
+    """Whether a joint above the hips is called as one that only carries the character about, and is no part of it."""
+    return "".join(filter(str.isalpha, name.lower().rpartition(":")[2])) in _TRANSFORM_NODES
+
+
+def unique_name(name: str, taken: set[str]) -> str:
+    """The name, with a number behind it where it is in `taken`; it is put there."""
+    candidates = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+    free = next(candidate for candidate in candidates if candidate not in taken)
+    taken.add(free)
+    return free
 
 
 def match_joints(skeleton: Skeleton, overrides: Mapping[str, str] | None = None) -> dict[str, int]:
@@ -145,7 +159,7 @@ def _remembered(skeleton: Skeleton, tips: bytes) -> tuple[dict[str, tuple[int, s
     """`_told` of a skeleton with these tips: the tree tells by them, and skeletons are equal without them."""
     names = _Names(skeleton)
     limbs, reason = {}, ""
-    for side, limb in product(("left", "right"), LIMBS):
+    for side, limb in itertools.product(("left", "right"), LIMBS):
         limbs[side, limb], wrong = names.limb(side, limb)
         reason = reason or wrong
     found = names.head() | {name: joint for limb in limbs.values() for name, joint in limb.items()}
