@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -8,8 +7,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import characters
 import numpy as np
 import pytest
+import three_import as three
 
 from kinema.formats import save
 from kinema.formats.character import describe_character, write_character
@@ -19,16 +20,6 @@ from kinema.motion import rotations as rot
 from kinema.motion.retarget import retarget
 
 HERE = Path(__file__).parent
-
-
-def _beside(name: str) -> Any:
-    spec: Any = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-characters, three = _beside("characters"), _beside("three_import")
 
 
 def make(kind: str, path: Path, *, dancing: bool = False) -> Path:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -8,8 +7,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
+import characters
 import numpy as np
 import pytest
 
@@ -25,14 +24,6 @@ from kinema.motion.skeleton import BODY_WITH_HANDS
 HERE = Path(__file__).parent
 
 
-def _beside(name: str) -> Any:
-    spec: Any = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-characters = _beside("characters")
 HEAD = b"Kaydara FBX Binary  \x00\x1a\x00" + (7400).to_bytes(4, "little")
 
 

@@ -4,24 +4,19 @@ memory. `fuzz.py` beside this runs as many cases as wanted; here are some of eac
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import json
 import struct
-import sys
 import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import fuzz
 import numpy as np
 import pytest
 
 from kinema.formats import READERS
-
-_SPEC: Any = importlib.util.spec_from_file_location("fuzz", Path(__file__).with_name("fuzz.py"))
-fuzz = sys.modules["fuzz"] = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(fuzz)
 
 COUNT = 100
 

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import struct
 import time
 import tracemalloc
 from pathlib import Path
-from typing import Any
 
+import characters
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,10 +20,6 @@ from kinema.motion import rotations as rot
 from kinema.motion.kinematics import forward_kinematics
 from kinema.motion.retarget import retarget
 from kinema.motion.skeleton import BODY_WITH_HANDS
-
-_SPEC: Any = importlib.util.spec_from_file_location("characters", Path(__file__).with_name("characters.py"))
-characters = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(characters)
 
 
 def joint_nodes(document: dict, motion: Motion, at: dict[str, int]) -> list[int]:
