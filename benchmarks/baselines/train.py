@@ -35,6 +35,7 @@ class Options:
     steps: of training; either this or the minutes.
     minutes: of training.
     batch: windows a step.
+    optimizer: of the trainer.
     learning_rate: highest learning rate.
     seed: of the weights, the batches and the noise.
     codec: of vq: the folder that its codec was exported to, to train the transformer on its tokens.
@@ -46,6 +47,7 @@ class Options:
     steps: int | None = None
     minutes: float | None = None
     batch: int = 64
+    optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 1e-3
     seed: int = 0
     codec: Path | None = None
@@ -65,6 +67,7 @@ def main() -> None:
         steps=options.steps,
         minutes=options.minutes,
         seed=options.seed,
+        optimizer=options.optimizer,
         learning_rate=options.learning_rate,
     )
     report = trainer.run()

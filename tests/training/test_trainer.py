@@ -156,6 +156,34 @@ def test_a_budget_in_minutes_is_kept_also_when_the_machine_slows_down(
     assert np.allclose(np.interp(157.5, seconds, rates), 0.5e-3, rtol=0.15)
 
 
+def test_muon_moves_the_matrices_of_blocks_by_orthogonal_steps_and_the_rest_as_adamw_does(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    before = TinyTask().build().state_dict()
+    options = {"steps": 1, "warmup": 0, "weight_decay": 0.0, "precision": "fp32", "ema": 0.0, "checkpoint_every": 0}
+    train(TinyTask(dropout=0.0), tmp_path, optimizer="muon", **options)
+    newest = Checkpoints(tmp_path / "checkpoints").newest()
+    assert newest is not None
+    step = {name: newest[0][f"model.{name}"] - value for name, value in before.items()}
+    sizes = np.linalg.svd(step["blocks.0.weight"].numpy(), compute_uv=False) / (2e-3 * 0.2 * math.sqrt(8))
+    np.testing.assert_allclose(sizes[:5], 1, atol=0.5)  # the slopes of these directions span nearly three orders of magnitude
+    assert (sizes < 1.5).all()
+    for name in ("head.weight", "blocks.0.bias", "layers.0.weight"):  # Adam's first step: the rate, whatever the slope
+        np.testing.assert_allclose(step[name].abs(), 1e-3, rtol=1e-2)
+
+
+def test_a_run_with_muon_resumes_exactly(tmp_path: Path) -> None:
+    def die(step: int) -> None:
+        if step == 17:
+            raise RuntimeError("killed")
+
+    options = {"optimizer": "muon", "steps": 30, "checkpoint_every": 0}
+    with pytest.raises(RuntimeError, match="killed"):
+        train(TinyTask(on_batch=die), tmp_path / "killed", **options)
+    train(TinyTask(), tmp_path / "killed", **options)
+    train(TinyTask(), tmp_path / "whole", **options)
+    assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
+
+
 def test_minutes_accumulate_over_resumed_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(trainer_module, "monotonic", lambda: now[0])

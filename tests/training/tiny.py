@@ -17,13 +17,18 @@ from torch import nn
 class TinyModel(nn.Module):
     def __init__(self, dropout: float):
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 1))
+        self.layers = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Dropout(dropout))
+        self.blocks = nn.ModuleList([nn.Linear(8, 8)])
+        self.head = nn.Linear(8, 1)
         self.unused = nn.Linear(2, 2)
         self.register_buffer("seen", torch.zeros(()))
 
+    def answer(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.blocks[0](self.layers(x)).tanh())
+
     def forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         self.seen += len(batch["x"])
-        error = (self.layers(batch["x"]) - batch["y"]).square().mean()
+        error = (self.answer(batch["x"]) - batch["y"]).square().mean()
         return {"error": error, "loss": error + 0.01 * self.layers[0].weight.square().mean()}
 
 
@@ -48,7 +53,7 @@ class TinyTask:
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         x = torch.linspace(-1, 1, 60).reshape(20, 3)
-        return {"score": float((model.layers(x) - x.sum(1, keepdim=True)).square().mean())}
+        return {"score": float((model.answer(x) - x.sum(1, keepdim=True)).square().mean())}
 
     def export(self, model: nn.Module, folder: Path, report: dict) -> None:
         save_file(model.state_dict(), folder / "model.safetensors")

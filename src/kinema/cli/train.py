@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg, subcommand
 
@@ -25,6 +25,8 @@ class _Run:
     """Steps to train."""
     seed: int = 0
     """Of the weights, the batches and the noise."""
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """Muon for the matrices of repeated blocks and AdamW for the rest, or AdamW for all."""
     learning_rate: float = 1e-3
     """Highest learning rate."""
     batch: int = 96
@@ -47,6 +49,7 @@ class _Run:
             minutes=self.minutes,
             steps=self.steps,
             seed=self.seed,
+            optimizer=self.optimizer,
             learning_rate=self.learning_rate,
         )
         report = trainer.run()
@@ -67,6 +70,8 @@ class TrainFracMoGen(_Run):
     Then: kinema generate "a person walks" --model runs/fracmogen/export
     """
 
+    optimizer: Literal["adamw", "muon"] = "muon"
+    """Muon for the matrices of repeated blocks and AdamW for the rest, or AdamW for all."""
     batch: int = 96
     """Windows a step for the part that samples; the part that refines sees a sixth of it."""
 

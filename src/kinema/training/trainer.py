@@ -31,6 +31,7 @@ from kinema.training.log import Log
 from kinema.training.task import Task
 
 CONSTANT = 0.75  # of the steps or of the time; the learning rate falls to zero over the rest
+MUON = 2.0  # learning rate of Muon in units of that of AdamW
 
 
 @dataclass
@@ -66,8 +67,12 @@ class Trainer:
         minutes: budget in wall-clock minutes over all resumed parts; either this or `steps`.
         steps: number of steps.
         seed: of the weights, the batches and the noise.
-        learning_rate: of AdamW (betas 0.9, 0.99) after warm-up.
-        weight_decay: of AdamW.
+        optimizer: "adamw" (betas 0.9, 0.99) for all parameters, or "muon" (Jordan et al. 2024), which makes each update of a
+            matrix orthogonal, for the weights of linear layers inside module lists, that is of the repeated blocks of a
+            network, and AdamW for the others.
+        learning_rate: of AdamW after warm-up; that of Muon is twice as high, with updates of the size that AdamW's
+            have (Liu et al. 2025).
+        weight_decay: of either.
         warmup: steps of linear warm-up.
         ema: decay of the moving average of the weights, at step k min(ema, (1 + k) / (10 + k)).
         clip: largest norm of the gradient.
@@ -83,6 +88,7 @@ class Trainer:
     minutes: float | None = None
     steps: int | None = None
     seed: int = 0
+    optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 0.02
     warmup: int = 100
@@ -126,10 +132,18 @@ class Trainer:
 
     def settings(self, processes: int) -> dict[str, Any]:
         """What decides the outcome of a run: JSON values, the task's own under "task"."""
-        names = ("minutes", "steps", "seed", "learning_rate", "weight_decay", "warmup", "ema", "clip", "precision")
-        own = {name: getattr(self, name) for name in (*names, "validate_every")}
+        names = ("minutes", "steps", "seed", "optimizer", "learning_rate", "weight_decay", "warmup", "ema", "clip")
+        own = {name: getattr(self, name) for name in (*names, "precision", "validate_every")}
         task = {"name": self.task.name, **self.task.settings}
         return json.loads(json.dumps({"task": task, **own, "processes": processes}))
+
+
+def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
+    """The trained weights of linear layers inside module lists."""
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    layers = [layer for blocks in lists for layer in blocks.modules() if isinstance(layer, nn.Linear)]
+    found = {id(layer.weight): layer.weight for layer in layers if layer.weight.requires_grad}
+    return list(found.values())
 
 
 class _Run:
@@ -153,9 +167,15 @@ class _Run:
         self.model = self.task.build().to(accelerator.device)
         self.averaged = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), trainer.learning_rate, betas=(0.9, 0.99), weight_decay=trainer.weight_decay
-        )
+        matrices = hidden_matrices(self.model) if trainer.optimizer == "muon" else []
+        others = [parameter for parameter in self.parameters.values() if not any(parameter is one for one in matrices)]
+        decay = trainer.weight_decay
+        self.optimizers: list[tuple[torch.optim.Optimizer, float]] = [  # and their learning rates in units of trainer's
+            (torch.optim.AdamW(others, betas=(0.9, 0.99), weight_decay=decay), 1.0)
+        ]
+        if matrices:
+            muon = torch.optim.Muon(matrices, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+            self.optimizers.append((muon, MUON))
         self.state = _State()
         self._restore()
         self.first_step, self.seconds_before = self.state.step, self.state.seconds
@@ -270,13 +290,15 @@ class _Run:
         losses = {name: value.float() for name, value in losses.items()}
         mean = accelerator.reduce(losses["loss"].detach().clone(), "mean")
         self._check_finite(float(mean), "loss", losses)  # type: ignore[arg-type]
-        self.optimizer.zero_grad()
+        for optimizer, _ in self.optimizers:
+            optimizer.zero_grad()
         accelerator.backward(losses["loss"])
         norm = nn.utils.clip_grad_norm_(self.parameters.values(), trainer.clip)
         self._check_finite(float(norm), "gradient", losses)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
+        for optimizer, scale in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * scale
+            optimizer.step()
         self._average(min(trainer.ema, (1 + step) / (10 + step)))
         return {**{name: float(value.detach()) for name, value in losses.items()}, "loss": float(mean)}  # type: ignore[arg-type]
 
@@ -329,8 +351,9 @@ class _Run:
         tensors |= {f"model.{name}": tensor for name, tensor in named_tensors(self.model)}
         tensors |= {f"average.{name}": tensor for name, tensor in named_tensors(self.averaged)}
         for name, parameter in self.parameters.items():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{key}.{name}"] = value
+            for optimizer, _ in self.optimizers:
+                for key, value in optimizer.state.get(parameter, {}).items():
+                    tensors[f"optimizer.{key}.{name}"] = value
         self.checkpoints.write(self.state.step, tensors, asdict(self.state))
         self.log.draw()
         self.last_checkpoint = monotonic()
@@ -343,13 +366,16 @@ class _Run:
         self.state = _State(**scalars)
         set_tensors(self.model, tensors, "model.")
         set_tensors(self.averaged, tensors, "average.")
-        for name, parameter in self.parameters.items():
-            if f"optimizer.step.{name}" not in tensors:
-                continue  # this parameter has never had a gradient
-            moments = {
-                key: tensors[f"optimizer.{key}.{name}"].to(parameter.device) for key in ("exp_avg", "exp_avg_sq")
-            }
-            self.optimizer.state[parameter] = {"step": tensors[f"optimizer.step.{name}"], **moments}
+        for optimizer, _ in self.optimizers:
+            owned = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+            for name, parameter in self.parameters.items():
+                kept = {  # nothing for a parameter that has never had a gradient
+                    key: tensors[f"optimizer.{key}.{name}"].to("cpu" if key == "step" else parameter.device)
+                    for key in ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")
+                    if f"optimizer.{key}.{name}" in tensors
+                }
+                if id(parameter) in owned and kept:
+                    optimizer.state[parameter] = kept
         self._say(f"{self.task.name}: going on at step {self.state.step}, {self.state.seconds / 60:.1f} min trained")
 
     def _read_best(self) -> dict[str, Any] | None:

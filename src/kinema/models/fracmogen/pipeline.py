@@ -33,6 +33,7 @@ from kinema.motion.contacts import clean_feet
 DEFAULT_SECONDS = 5.0
 OVERLAP = 3  # key frames of the past that a window sees
 TURNOVER = 6  # key frames after a past over which the text takes hold; before, the motion goes on as it was going
+EARLY = 4.0  # how much more densely the sampler's steps lie at the start of the flow than if evenly spaced
 SLIP = 1.2  # m/s: a foot that moves faster than this is not standing, whatever was sampled
 
 
@@ -282,6 +283,7 @@ class FracMoGenGenerator:
         continued = torch.tensor([window.past is not None for window in windows])[:, None, None]
         guidance = self.sampling.guidance * torch.where(continued, rising, 1.0)  # (B, K, 1)
         times = np.linspace(0, 1, self.sampling.steps + 1)
+        times = times / (times + EARLY * (1 - times))
         whole = flags[..., :1] > 0.5
         clean = x
         trajectory = torch.zeros(size)
