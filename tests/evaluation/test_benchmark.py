@@ -172,7 +172,10 @@ def test_what_fails_in_a_process_of_its_own_is_named(walks_corpus: Path, judge: 
         )
 
 
-def test_ctrl_c_ends_the_processes_at_once(walks_corpus: Path, judge: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["ctrl-c", "kill -9"])
+def test_the_processes_end_at_once_with_the_one_that_asked(
+    walks_corpus: Path, judge: Path, tmp_path: Path, how: str
+) -> None:
     (tmp_path / "endless.py").write_text(
         "import time\n"
         "class Endless:\n"
@@ -199,10 +202,13 @@ def test_ctrl_c_ends_the_processes_at_once(walks_corpus: Path, judge: Path, tmp_
         assert process.poll() is None, process.stderr and process.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGINT)
+    if how == "ctrl-c":
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.kill()
     _, said = process.communicate(timeout=60)  # not 600 s; and not before all have closed the pipe
     assert process.returncode != 0
-    assert "KeyboardInterrupt" in said
+    assert how == "kill -9" or "KeyboardInterrupt" in said
 
 
 def test_models_of_another_build_are_noted(

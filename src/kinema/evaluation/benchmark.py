@@ -13,11 +13,12 @@ import contextlib
 import hashlib
 import os
 import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -340,8 +341,17 @@ def _start(setting: _Setting) -> None:
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asked, which then ends this one
+    threading.Thread(target=_follow, daemon=True).start()
     torch.set_num_threads(1)
     _bench = _Bench(setting)
+
+
+def _follow() -> None:
+    """End this worker process when the one that asked is gone, however it went."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _do(job: _Job) -> _Row | tuple[dict[str, Any], list[Motion]]:
