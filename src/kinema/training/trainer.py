@@ -67,9 +67,9 @@ class Trainer:
         minutes: budget in wall-clock minutes over all resumed parts; either this or `steps`.
         steps: number of steps.
         seed: of the weights, the batches and the noise.
-        optimizer: "adamw" (betas 0.9, 0.99) for all parameters, or "muon" (Jordan et al. 2024), which makes each update of a
-            matrix orthogonal, for the weights of linear layers inside module lists, that is of the repeated blocks of a
-            network, and AdamW for the others.
+        optimizer: "adamw" (betas 0.9, 0.99) for all parameters, or "muon" (Jordan et al. 2024), which makes each update
+            of a matrix orthogonal, for the weights of linear layers inside module lists, that is of the repeated
+            blocks of a network, and AdamW for the others.
         learning_rate: of AdamW after warm-up; that of Muon is twice as high, with updates of the size that AdamW's
             have (Liu et al. 2025).
         weight_decay: of either.

@@ -199,8 +199,8 @@ class FracMoGen(Network):
         """
         x1, flags, count = batch["tokens"], batch["flags"], batch["count"]  # (B, K, 328), (B, K, 2), (B,)
         level = int(batch["level"][0])
-        # most where it is decided what the motion is: hundreds of numbers that hang together tell that early, long before
-        # a single one of them could be read through the noise
+        # most where it is decided what the motion is: hundreds of numbers that hang together tell that long before a
+        # single one of them could be read through the noise
         time = torch.sigmoid(1.3 * torch.randn(len(x1)) - 1.6)
         mix = time[:, None, None]
         noise = torch.randn_like(x1)
