@@ -181,11 +181,11 @@ class Bench:
         unique, inverse = np.unique(sentences, return_inverse=True)
         return Trial(keys, texts, real, self.judge.motions(real), self.judge.texts(list(unique))[inverse], pools)
 
-    def judge_all(self, model: FracMoGen | None, noisy: bool) -> dict[str, float]:
+    def judge_all(self, model: FracMoGen | None, noisy: bool, chains: Sequence[tuple[int, ...]]) -> dict[str, float]:
         """Measures of a refiner by "chain, told, key frames, measure"; of the curve alone if there is none."""
-        asked = [(chain, 0.0) for chain in CHAINS] + ([(MAIN, 0.5)] if noisy else [])
+        asked = [(chain, 0.0) for chain in chains] + ([(MAIN, 0.5)] if noisy else [])
         if model is None:
-            asked = [((chain[0], 0), 0.0) for chain in CHAINS if len(chain) == 2]
+            asked = [(chain, 0.0) for chain in chains if len(chain) == 2]
         found: dict[str, float] = {}
         for chain, told in asked:
             rows = [self._judge(trial, model, chain, told) for trial in self.sampled]
@@ -272,7 +272,10 @@ def judged(corpus: Sequence[Path], out: Path, model: str, repeats: int) -> dict[
                 measures = bench.judge_real()
             else:
                 noisy = name == "shipped" or (refiner is not None and refiner.variant.levels > 0)
-                measures = bench.judge_all(generator.model if name == "shipped" else refiner, noisy)
+                # of those that decide no ordering only the chains at which noise and lambda are compared
+                brief = name in VARIANTS and name not in DECIDING
+                chains = [chain for chain in CHAINS if not brief or "-".join(map(str, chain)) in WALKS]
+                measures = bench.judge_all(generator.model if name == "shipped" else refiner, noisy, chains)
             with atomic_write(kept) as temporary:
                 temporary.write_text(json.dumps({"protocol": own, "measures": measures}, indent=1) + "\n")
         seed = path.parents[1].name if path else "seed0"

@@ -54,6 +54,7 @@ def entrants(slow_repeats: int) -> list[Entrant]:
     return [
         Entrant("fracmogen", "kinema.models.registry:load", "fracmogen"),
         Entrant("vq + autoregressive", "baselines.vq:load", str(weights / "vq")),
+        Entrant("one-shot regressor", "baselines.transformer:load", str(weights / "transformer")),
         Entrant("diffusion, 50 steps", "baselines.diffusion:load", f"{weights / 'diffusion'}@50", slow_repeats),
         Entrant("diffusion, 10 steps", "baselines.diffusion:load", f"{weights / 'diffusion'}@10"),
     ]

@@ -53,7 +53,7 @@ class Sampling:
 
     chain: tuple[int, ...] = (3, 2, 1, 0)
     steps: int = 8
-    guidance: float = 3.5
+    guidance: float = 2.5
     foot_lock: bool = True
 
     def __post_init__(self) -> None:
