@@ -1,6 +1,6 @@
 """The table of docs/benchmarks.md: the shipped text-to-motion model beside baselines trained on the same corpora.
 
-    python benchmarks/bench.py [--repeats 10] [--corpus corpora/cmu corpora/bandai] [--out reports]
+    python benchmarks/bench.py [--repeats 6] [--corpus corpora/cmu corpora/bandai] [--out reports]
 
 It writes reports/bench.html and reports/bench.json, and renews the tables in docs/benchmarks.md. `make bench` is the
 same. The 50 steps of diffusion cost as much as all else together, so it is judged less often; each row says how often.
@@ -41,8 +41,8 @@ class Options:
     cost: measure time and memory too.
     """
 
-    repeats: int = 10
-    slow_repeats: int = 3
+    repeats: int = 6
+    slow_repeats: int = 2
     corpus: tuple[Path, ...] = (Path("corpora/cmu"), Path("corpora/bandai"))
     out: Path = Path("reports")
     cost: bool = True

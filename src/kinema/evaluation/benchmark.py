@@ -37,7 +37,7 @@ from kinema.motion.contacts import clean_feet
 from kinema.progress import track
 
 REPEATS = 20
-MODALITY_TEXTS, MODALITY_SAMPLES = 16, 8
+MODALITY_TEXTS, MODALITY_SAMPLES = 16, 4
 FEWEST = 8  # clips below which no distance between sets means anything
 KEYS = 8  # frames: where a generator by key frames may have corners
 STRIPS = 6  # prompts that all entrants are shown with
