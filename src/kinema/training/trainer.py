@@ -138,12 +138,12 @@ class Trainer:
         return json.loads(json.dumps({"task": task, **own, "processes": processes}))
 
 
-def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
+def hidden_matrices(model: nn.Module) -> list[torch.Tensor]:
     """The trained weights of linear layers inside module lists."""
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
     layers = [layer for blocks in lists for layer in blocks.modules() if isinstance(layer, nn.Linear)]
-    found = {id(layer.weight): layer.weight for layer in layers if layer.weight.requires_grad}
-    return list(found.values())
+    weights = {id(layer.weight): layer.weight for layer in layers if layer.weight.requires_grad}  # a tied one once
+    return list(weights.values())
 
 
 class _Run:
