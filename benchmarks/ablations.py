@@ -300,31 +300,31 @@ WALKS = ("3-2-1-0", "4-3-2-1-0", "5-4-3-2-1-0")  # the chains that noise and lam
 COMPARED = ("sampled fid", "sampled R@1", "real fid", "real mpjpe")
 GAIN = {"R@1": 1, "fid": -1, "mpjpe": -1, "jerk": -1}  # what is better: more or less; of jerk, the distance from real
 ORDERINGS = (  # the first is said to be better than the second; figures of the seed are FID on KIT-ML
-    ("mixing10", "none", "[seed] .181 < 2.592, Top-1 .451 > .239"),
-    ("mixing10", "gaussian10", "[seed] .181 < 4.015, Top-1 .451 > .210"),
-    ("none", "gaussian10", "[seed] 2.592 < 4.015, Top-1 .239 > .210"),
-    ("mixing10", "lambda0.5", "[seed] rising .181; .195 at .4, .250 at .6"),
-    ("mixing10", "mixing100", "[seed] .181 < .217"),
-    ("mixing100", "gaussian100", "[seed] .217 < .409"),
-    ("gaussian100", "gaussian10", "[seed] .409 < 4.015"),
-    ("gaussian100", "gaussian1000", "[seed] .409 < .451"),
-    ("whole-mixing10", "none", "[seed] as the first, noise as in the paper"),
-    ("none", "whole-gaussian10", "[seed] as the third, noise as in the paper"),
-    ("mixing10", "lambda0", "[seed] rising .181 < .246"),
-    ("mixing10", "lambda0.2", "[seed] rising .181 < .217"),
-    ("mixing10", "lambda0.4", "[seed] rising .181 < .195"),
-    ("mixing10", "lambda0.6", "[seed] rising .181 < .250"),
-    ("mixing10", "lambda0.8", "[seed] rising .181 < .319"),
-    ("mixing10", "lambda1", "[seed] rising .181 < .584"),
-    ("mixing10", "lambda0-0.6", "[seed] .181 < .230"),
-    ("mixing10", "lambda0.4-1", "[seed] .181 < .317"),
-    ("mixing10", "lambda0.8-0.2", "[infer] falling instead of rising"),
+    ("mixing10", "none", "paper: .181 < 2.592, Top-1 .451 > .239"),
+    ("mixing10", "gaussian10", "paper: .181 < 4.015, Top-1 .451 > .210"),
+    ("none", "gaussian10", "paper: 2.592 < 4.015, Top-1 .239 > .210"),
+    ("mixing10", "lambda0.5", "paper: rising .181; .195 at .4, .250 at .6"),
+    ("mixing10", "mixing100", "paper: .181 < .217"),
+    ("mixing100", "gaussian100", "paper: .217 < .409"),
+    ("gaussian100", "gaussian10", "paper: .409 < 4.015"),
+    ("gaussian100", "gaussian1000", "paper: .409 < .451"),
+    ("whole-mixing10", "none", "paper, its noise: as the first"),
+    ("none", "whole-gaussian10", "paper, its noise: as the third"),
+    ("mixing10", "lambda0", "paper: rising .181 < .246"),
+    ("mixing10", "lambda0.2", "paper: rising .181 < .217"),
+    ("mixing10", "lambda0.4", "paper: rising .181 < .195"),
+    ("mixing10", "lambda0.6", "paper: rising .181 < .250"),
+    ("mixing10", "lambda0.8", "paper: rising .181 < .319"),
+    ("mixing10", "lambda1", "paper: rising .181 < .584"),
+    ("mixing10", "lambda0-0.6", "paper: .181 < .230"),
+    ("mixing10", "lambda0.4-1", "paper: .181 < .317"),
+    ("mixing10", "lambda0.8-0.2", "falling instead of rising"),
 )
 CHAIN_ORDERINGS = (
-    ("3-2-1-0", "3-0", "prototype: FID 2.85 < 3.61, jerk 100 < 143"),
-    ("3-2-1-0", "3-1-0", "prototype: FID 2.85 < 3.48"),
-    ("4-3-2-1-0", "4-0", "prototype, as the first"),
-    ("5-4-3-2-1-0", "5-0", "prototype, as the first"),
+    ("3-2-1-0", "3-0", "a trial of one seed: FID 2.85 < 3.61, jerk 100 < 143"),
+    ("3-2-1-0", "3-1-0", "a trial of one seed: FID 2.85 < 3.48"),
+    ("4-3-2-1-0", "4-0", "a trial of one seed, as the first"),
+    ("5-4-3-2-1-0", "5-0", "a trial of one seed, as the first"),
 )
 
 Found = dict[str, list[dict[str, float]]]
@@ -385,7 +385,7 @@ def _verdict(
         for side in (one, other)
     ]
     mean, half, verdict = difference(*sides)
-    spread = "" if np.isnan(half) else f" ± {form.format(half)}"
+    spread = "" if np.isnan(half) else f" ± {form.replace('+', '').format(half)}"
     return f"{form.format(mean)}{spread}: {verdict}"
 
 
