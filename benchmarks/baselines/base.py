@@ -21,8 +21,6 @@ from kinema.models.fracmogen.pipeline import DEFAULT_SECONDS
 from kinema.motion import Motion
 from kinema.motion.contacts import clean_feet
 
-BATCH = 64  # motions computed at once by generate_many
-
 
 class Network(weights.Network):
     """A network of a baseline with the normaliser of its frames; `network(batch)` gives the losses of a batch of Clips.
@@ -103,6 +101,7 @@ class Baseline:
     """
 
     honours = frozenset({"text", "seconds", "seed", "samples"})
+    batch = 64  # motions computed at once by generate_many
 
     def __init__(self, model: Network, info: dict[str, Any]) -> None:
         self.model = model.eval().requires_grad_(False)
@@ -155,8 +154,8 @@ class Baseline:
         """
         order = sorted(range(len(requests)), key=lambda k: self._frames(requests[k]))
         motions: dict[int, Motion] = {}
-        for start in range(0, len(order), BATCH):
-            rows = order[start : start + BATCH]
+        for start in range(0, len(order), self.batch):
+            rows = order[start : start + self.batch]
             made = self._run([requests[k] for k in rows], [(requests[k].seed, 0) for k in rows])
             motions.update(zip(rows, made, strict=True))
         return [motions[k] for k in range(len(requests))]

@@ -28,7 +28,7 @@ def standing(frames: int = 90, **turned: tuple[tuple[float, float, float], float
     rotations = np.tile(rot.IDENTITY, (frames, len(BODY), 1))
     for joint, (axis, degrees) in pose.items():
         rotations[:, BODY.index(joint)] = rot.from_axis_angle(np.array(axis), np.radians(degrees))
-    return Motion(BODY, 30, np.tile(STANDING[0], (frames, 1)), rotations).joint_positions()
+    return Motion(BODY, 30, np.tile(STANDING[0], (frames, 1)), rotations).joint_positions().copy()
 
 
 def test_speed_jerk_and_drift_of_a_known_path() -> None:

@@ -177,7 +177,7 @@ def test_points_that_are_no_body_still_make_a_motion(positions):
 
 
 def test_a_gap_takes_the_last_good_frame():
-    positions = Motion(BODY, 30, np.zeros((4, 3)), poses(4, pelvis=np.array([0.0, 1.0, 0.0]))).joint_positions()
+    positions = Motion(BODY, 30, np.zeros((4, 3)), poses(4, pelvis=np.array([0.0, 1.0, 0.0]))).joint_positions().copy()
     positions[2, [1, 2]] = positions[2, [0]]
     fitted = fit_rotations(positions, 30)
     np.testing.assert_allclose(rot.to_rotation_vector(fitted.rotations[2, 0]), [0, 1, 0], atol=1e-9)

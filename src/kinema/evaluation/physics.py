@@ -298,6 +298,19 @@ def _smoothness(motion: Motion) -> tuple[float, float]:
     return speed(positions, motion.fps), jerk(positions, motion.fps)
 
 
+def feet(motions: Sequence[Motion]) -> dict[str, float]:
+    """How feet slide: means over motions on BODY of "skating", "sliding" and "weighted_skating"."""
+    return _means([_feet(motion) for motion in motions])
+
+
+def _feet(motion: Motion) -> dict[str, float]:
+    return {
+        "skating": foot_skating(motion),
+        "sliding": foot_sliding(motion),
+        "weighted_skating": weighted_skating(motion.joint_positions(), motion.fps),
+    }
+
+
 def _averages(motions: Sequence[Motion]) -> dict[str, float]:
     rows = []
     for motion in motions:
@@ -307,13 +320,15 @@ def _averages(motions: Sequence[Motion]) -> dict[str, float]:
             {
                 "speed": speed(positions, fps),
                 "jerk": jerk(positions, fps),
-                "skating": foot_skating(motion),
-                "sliding": foot_sliding(motion),
-                "weighted_skating": weighted_skating(positions, fps),
+                **_feet(motion),
                 "floating": floating(positions, fps),
                 "penetration": depth,
                 "penetrating": below,
                 "self_intersection": self_intersection(positions),
             }
         )
+    return _means(rows)
+
+
+def _means(rows: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: float(np.nanmean([row[name] for row in rows])) for name in rows[0]}  # a short motion has no jerk

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -109,8 +110,14 @@ class Motion:
         return Motion(**{**fields, **changes})
 
     def joint_positions(self) -> np.ndarray:
-        """(T, J, 3) joint positions in the world, metres."""
-        return forward_kinematics(self.skeleton, self.root_position, self.rotations)[0]
+        """(T, J, 3) joint positions in the world, metres; computed once, not to be written to."""
+        return self._joint_positions
+
+    @cached_property
+    def _joint_positions(self) -> np.ndarray:
+        positions = forward_kinematics(self.skeleton, self.root_position, self.rotations)[0]
+        positions.flags.writeable = False
+        return positions
 
     def save(self, path: Any, **options: Any) -> None:
         """Write to a file by its ending (.bvh, .glb, .fbx, .npz, .mp4, ...); see `kinema.formats.save`."""
