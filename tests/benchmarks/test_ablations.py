@@ -171,7 +171,7 @@ def test_train_goes_on_and_the_tables_say_what_was_trained(
 
     ablations.table((walks_corpus,), out, str(tmp_path / "model"), repeats=1)
     text = capsys.readouterr().out
-    assert "| mixing10 over none | [seed] .181 < 2.592" in text
+    assert "| mixing10 over none | paper: .181 < 2.592" in text
     assert "not separated" in text or "holds" in text or "reversed" in text
     rows = [line for line in text.splitlines() if line.startswith("| mixing10, told")]
     assert [row.split("|")[1].strip() for row in rows] == ["mixing10, told 0", "mixing10, told 0.5"]

@@ -66,7 +66,7 @@ def make_report():
         "corpora": [{"name": "walks", "sha256": HASH[::-1], "licence": "CC0", "source": "constructed"}],
         "entrants": {
             name: {"title": f"{name} one", "sha256": None if number < 2 else HASH, "parameters": None, "bytes": None,
-                   "licence": "CC0", "settings": "", "repeats": 5}
+                   "licence": "CC0", "settings": ""}
             for number, name in enumerate(names)
         },
         "splits": {"test": split, "compositional": {**split, "n": 77, "sha256": "cafe" * 16}},
@@ -249,23 +249,6 @@ def test_a_split_without_pools_is_led_by_who_is_first_among_all_labels():
     split["rows"]["retrieval"]["label_top1"] = [0.36, 0.01]
     first, _ = verdicts.verdicts(report)["Unseen combinations, 77 clips"]
     assert "it is not to be told apart: the intervals overlap" in first
-
-
-def test_fewer_repeats_stand_beside_the_title(tmp_path):
-    report = make_report()
-    report["entrants"]["slow"]["repeats"] = 3
-    page.write(report, {}, tmp_path / "x.html")
-    text = (tmp_path / "x.html").read_text(encoding="utf-8")
-    read = Page(text)
-    rows = [row[0] for row in read.rows if row[0].startswith("slow one")]
-    # 2 tables of 2 splits, 2 of cost and provenance
-    assert rows == ["slow one (3 repeats)"] * 7
-    assert not any("repeats" in row[0] for row in read.rows if "fractal" in row[0])
-    legends = re.findall(r">slow one \(3 repeats\)</text>", text)
-    assert len(legends) == 6  # 2 plots of each split, length and batch
-    assert "<title>fractal one beside slow one</title>" in text
-    assert len(re.findall(r"^\| slow one \(3 repeats\) \|", tables.markdown(report), re.MULTILINE)) == 4 + 2 * 3
-    assert "slow one (3" in terminal(report)
 
 
 def test_multimodality_has_no_direction():

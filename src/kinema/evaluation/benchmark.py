@@ -65,8 +65,7 @@ def run(
         corpora: folders that `kinema corpus build` made.
         splits: of "test", "val" and "compositional", the clips of held-out combinations; splits without clips are
             left out, but for the first.
-        repeats: draws of captions, seeds and pools; the report gives mean and half width of the 95 % interval. An
-            entrant that names fewer gets fewer.
+        repeats: draws of captions, seeds and pools; the report gives mean and half width of the 95 % interval.
         evaluator: folder of the judge; the shipped one if None.
         processes: that generate side by side, of one torch thread each.
         costs: measure time and memory of the entrants as well (`cost.measure`), after all else. Retrieval is not
@@ -100,14 +99,7 @@ def run(
     texts = judged_items(bench.corpora, next(iter(counted)))
     strips = [texts[k] for k in _spread([item.label for item in texts], STRIPS)]
     order = (REAL, RETRIEVAL, *names)
-    drawn = {entrant.name: min(repeats, entrant.repeats or repeats) for entrant in entrants}
-    jobs = [
-        _Job(name, split, repeat)
-        for repeat in range(repeats)
-        for name in order
-        for split in counted
-        if repeat < drawn.get(name, repeats)
-    ]
+    jobs = [_Job(name, split, repeat) for repeat in range(repeats) for name in order for split in counted]
     looks = [_Job(name, None, 0, tuple(strips)) for name in order]
     found: dict[_Job, Any] = dict(_work(setting, bench, [*looks, *jobs], processes))
     rows = {
@@ -133,7 +125,7 @@ def run(
             for corpus in bench.corpora
         ],
         "notes": _notes(bench, {name: about[name].pop("trained_on") for name in order}),
-        "entrants": {name: {**about[name], "repeats": drawn.get(name, repeats)} for name in order},
+        "entrants": {name: about[name] for name in order},
         "splits": {
             split: {
                 "n": counted[split],

@@ -19,13 +19,11 @@ class Entrant:
         name: as it stands in tables.
         loader: "module:function", called with `argument`; it comes from the code that compares, never from a file.
         argument: what to load: a shipped name, or a folder, after which "@" may begin the loader's settings.
-        repeats: how often it is judged, if less often than others as it is slow.
     """
 
     name: str
     loader: str
     argument: str
-    repeats: int | None = None
 
     def load(self) -> Generator:
         """The generator.

@@ -5,7 +5,7 @@ A report is JSON values:
     {"command": str, "repeats": int, "seeds": str, "machine": what `cost.machine` gives, "notes": [sentence],
      "evaluator": {"sha256": str, "folder": str},
      "corpora": [{"name": str, "sha256": str, "licence": str, "source": str}],
-     "entrants": {name: {"title": str, "licence": str, "settings": str, "repeats": int,
+     "entrants": {name: {"title": str, "licence": str, "settings": str,
                          "sha256": str | None, "parameters": int | None, "bytes": int | None}},
      "splits": {"test" | "val" | "compositional":
                 {"n": int, "labels": int, "sha256": str, "rows": {name: {measure: [mean, half] | str}},
@@ -158,16 +158,13 @@ def winner(rows: Mapping[str, Mapping[str, Any]], key: str, measure: Measure, na
 
 
 def titles_of(report: Mapping[str, Any]) -> dict[str, str]:
-    """What entrants are called beside their numbers, by name: with their repeats, if these are not the report's."""
-    return {
-        name: entrant["title"] + (f" ({repeats(entrant)})" if entrant["repeats"] != report["repeats"] else "")
-        for name, entrant in report["entrants"].items()
-    }
+    """What entrants are called beside their numbers, by name."""
+    return {name: entrant["title"] for name, entrant in report["entrants"].items()}
 
 
-def repeats(found: Mapping[str, Any]) -> str:
-    """The repeats of a report or of an entrant, in words."""
-    return f"{found['repeats']} repeat{'s' * (found['repeats'] != 1)}"
+def repeats(report: Mapping[str, Any]) -> str:
+    """The repeats of a report, in words."""
+    return f"{report['repeats']} repeat{'s' * (report['repeats'] != 1)}"
 
 
 def split_title(split: str) -> str:
