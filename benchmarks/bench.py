@@ -1,6 +1,6 @@
 """The table of docs/benchmarks.md: the shipped text-to-motion model beside baselines trained on the same corpora.
 
-    python benchmarks/bench.py [--repeats 3] [--corpus corpora/cmu corpora/bandai] [--out reports]
+    python benchmarks/bench.py [--repeats 4] [--corpus corpora/cmu corpora/bandai] [--out reports]
 
 It writes reports/bench.html and reports/bench.json, and renews the tables in docs/benchmarks.md. `make bench` is the
 same. More than half of its time goes into the 50 steps of diffusion.
@@ -40,7 +40,7 @@ class Options:
     cost: measure time and memory too.
     """
 
-    repeats: int = 3
+    repeats: int = 4
     corpus: tuple[Path, ...] = (Path("corpora/cmu"), Path("corpora/bandai"))
     out: Path = Path("reports")
     cost: bool = True
