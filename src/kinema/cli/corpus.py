@@ -1,4 +1,4 @@
-"""kinema corpus: build a corpus, describe one."""
+"""kinema corpus: build a corpus, describe one, describe motions in sentences."""
 
 from __future__ import annotations
 
@@ -82,4 +82,33 @@ class Stats:
             print(self.out)
 
 
-Command = Annotated[Build, subcommand("build")] | Annotated[Stats, subcommand("stats")]
+@dataclass(frozen=True)
+class Caption:
+    """Sentences about motions by rules, from how their joints move: whole body, upper body, lower body.
+
+    For motions that nobody has described. Writes one line a motion in the form that `kinema corpus build` reads, with
+    the sentences as "text", "upper" and "lower".
+
+    Example: kinema corpus caption mocap/mine -o mocap/mine/captions.jsonl
+    """
+
+    sources: Positional[Annotated[tuple[Path, ...], arg(metavar="FOLDER|FILE [FOLDER|FILE ...]")]]
+    """Motion files, folders that are searched for .bvh, .amc and .npz files, or corpora."""
+    out: Annotated[Path, arg(aliases=["-o"], metavar="FILE")]
+    """The captions to write (.jsonl); one that is there is replaced if it holds no sentences but such."""
+
+    def run(self) -> None:
+        from kinema.cli import complain
+        from kinema.corpora.describe import caption
+
+        report = caption(self.sources, self.out)
+        for path, reason in report.unreadable:
+            complain(f"left out {path}: {reason}")
+        print(f"{self.out}: {report.described} motions described")
+
+
+Command = (
+    Annotated[Build, subcommand("build")]
+    | Annotated[Stats, subcommand("stats")]
+    | Annotated[Caption, subcommand("caption")]
+)
