@@ -286,6 +286,17 @@ def test_a_full_disk_leaves_the_old_file_and_no_half_one(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_line_that_the_disk_takes_only_in_part_is_an_error(tmp_path: Path) -> None:
+    log = Log(tmp_path, 0)
+    log.add({"step": 0, "loss": 1.0, "note": "x" * 49_900})
+    with full_disk_possible() as fill:
+        fill()
+        with pytest.raises(OSError, match="too large"):
+            log.add({"step": 1, "loss": 1.0, "note": "x" * 1000})
+    log.close()
+    assert len(Log(tmp_path, 2).losses) == 1
+
+
 def test_a_run_on_a_full_disk_stops_with_one_clear_error_and_can_go_on(tmp_path: Path) -> None:
     said = r"training tiny stopped at step \d+: .*; the last checkpoint is of step \d+;"
     with full_disk_possible() as fill:

@@ -48,7 +48,9 @@ class Log:
     def add(self, row: dict[str, Any]) -> None:
         """Append a line."""
         self._remember(row)
-        self._file.write(json.dumps(row).encode() + b"\n")
+        rest = memoryview(json.dumps(row).encode() + b"\n")
+        while rest:  # a disk that fills up takes the first part of a line without a word, and refuses the rest
+            rest = rest[self._file.write(rest) :]
 
     def close(self) -> None:
         self._file.close()
