@@ -3,7 +3,7 @@
     python benchmarks/bench.py [--repeats 4] [--corpus corpora/cmu corpora/bandai] [--out reports]
 
 It writes reports/bench.html and reports/bench.json, and renews the tables in docs/benchmarks.md. `make bench` is the
-same. More than half of its time goes into the 50 steps of diffusion.
+same.
 """
 
 from __future__ import annotations

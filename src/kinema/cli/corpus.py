@@ -20,7 +20,7 @@ class Build:
     """
 
     folders: Positional[Annotated[tuple[Path, ...], arg(metavar="FOLDER [FOLDER ...]")]]
-    """Folders that are searched for .bvh, .amc and .npz files."""
+    """Folders that are searched for motion files."""
     out: Annotated[Path, arg(aliases=["-o"], metavar="FOLDER")]
     """The corpus to write; one that is there is replaced."""
     licence: str = "not stated"
@@ -93,7 +93,7 @@ class Caption:
     """
 
     sources: Positional[Annotated[tuple[Path, ...], arg(metavar="FOLDER|FILE [FOLDER|FILE ...]")]]
-    """Motion files, folders that are searched for .bvh, .amc and .npz files, or corpora."""
+    """Motion files, folders that are searched for them, or corpora."""
     out: Annotated[Path, arg(aliases=["-o"], metavar="FILE")]
     """The captions to write (.jsonl); one that is there is replaced if it holds no sentences but such."""
 

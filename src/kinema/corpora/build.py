@@ -25,7 +25,7 @@ from kinema.corpora import splits
 from kinema.corpora.captions import CaptionLine, read_captions
 from kinema.corpora.corpus import FORMAT, FPS, MAX_CLIPS, SPLITS, VERSION
 from kinema.formats import READERS, load
-from kinema.motion import BODY
+from kinema.motion import BODY, Motion
 from kinema.motion.editing import ground, resample
 from kinema.motion.retarget import retarget
 
@@ -176,6 +176,27 @@ def _move(temporary: Path, out: Path) -> None:
             raise
 
 
+def motion_files(folder: Path) -> list[Path]:
+    """The motion files in a folder and those below it, sorted.
+
+    Raises:
+        ValueError: there are none.
+    """
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+    if not found:
+        raise ValueError(f"no motion files ({', '.join(ENDINGS)}) in {folder}")
+    return found
+
+
+def stored(motion: Motion) -> Motion:
+    """A motion as a corpus has it: on BODY, at FPS, standing on y = 0.
+
+    Raises:
+        ValueError: its joints cannot be told.
+    """
+    return ground(retarget(resample(motion, FPS), keep_contacts=False))
+
+
 def _find(folders: Sequence[str | Path], captions: str | Path | None) -> tuple[list[_Source], list[str]]:
     """The motion files of the folders with their captions; and the files that captions name and that are not there."""
     if not folders:
@@ -184,10 +205,7 @@ def _find(folders: Sequence[str | Path], captions: str | Path | None) -> tuple[l
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise ValueError(f"{folder} is not a folder")
-        found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
-        if not found:
-            raise ValueError(f"no motion files ({', '.join(ENDINGS)}) in {folder}")
-        files += [(folder, path) for path in found]
+        files += [(folder, path) for path in motion_files(folder)]
     if len(files) > MAX_CLIPS:
         raise ValueError(f"{len(files)} motion files are more than the {MAX_CLIPS} of one corpus")
 
@@ -406,7 +424,7 @@ def _prepare(path: Path) -> _Ready | tuple[str, str]:
     if motion.seconds < SHORTEST:
         return "too short", f"{motion.seconds:.2f} s"
     try:
-        motion = ground(retarget(resample(motion, FPS), keep_contacts=False))
+        motion = stored(motion)
     except ValueError as error:
         return "joints cannot be named", str(error)
     # what is judged is what is stored

@@ -12,15 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kinema.corpora.build import ENDINGS
+from kinema.corpora.build import motion_files, stored
 from kinema.corpora.captions import read_captions
-from kinema.corpora.corpus import FPS, Corpus
+from kinema.corpora.corpus import Corpus
 from kinema.corpora.facts import ABOUT, ARM_MOVES, HEIGHTS, Arm, Facts, measure
 from kinema.formats import READERS, load
 from kinema.formats.files import atomic_write
-from kinema.motion.editing import ground, resample
 from kinema.motion.motion import Motion
-from kinema.motion.retarget import retarget
 from kinema.progress import track
 
 SOURCE = "rules"
@@ -108,10 +106,7 @@ def _find(source: Path) -> Iterator[Path | tuple[Corpus, int]]:
         corpus = Corpus.open(source)
         yield from ((corpus, index) for index in range(len(corpus)))
     elif source.is_dir():
-        found = sorted(path for path in source.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
-        if not found:
-            raise ValueError(f"no motion files ({', '.join(ENDINGS)}) in {source}")
-        yield from found
+        yield from motion_files(source)
     else:
         raise FileNotFoundError(f"{source}: there is no such file or folder")
 
@@ -119,8 +114,7 @@ def _find(source: Path) -> Iterator[Path | tuple[Corpus, int]]:
 def _read(item: Path | tuple[Corpus, int], folder: Path) -> tuple[Motion, dict[str, str]]:
     """A motion on BODY as `build` would store it, and what names it in a captions file in this folder."""
     if isinstance(item, Path):
-        motion = ground(retarget(resample(load(item), FPS), keep_contacts=False))
-        return motion, {"motion": Path(os.path.relpath(item, folder)).as_posix()}
+        return stored(load(item)), {"motion": Path(os.path.relpath(item, folder)).as_posix()}
     corpus, index = item
     name = corpus.clips[index].name
     return corpus.motion(index), {"motion": name, "clip": name}
