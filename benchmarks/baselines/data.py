@@ -1,7 +1,6 @@
 """What every baseline learns from: the clips of FracMoGen, its poses, captions and texts, so that only models differ.
 
-One frame is 154 numbers: the 151 of `kinema.features.pose151`, the planar velocity (x, z) of the root in its heading
-frame (m/s), and its yaw rate (rad/s). Velocities, not places: where a clip was recorded says nothing about it.
+One frame is `kinema.features.pose154`. Velocities, not places: where a clip was recorded says nothing about it.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ import torch
 from torch import Tensor
 
 from kinema.corpora import Corpus
-from kinema.features import pose151
-from kinema.models.fracmogen.data import Frames, scale_floor
-from kinema.models.fracmogen.scales import HEADING, PATH, STATE, turned
+from kinema.features import pose151, pose154
+from kinema.models.fracmogen.data import Frames
+from kinema.models.fracmogen.scales import PATH, STATE
 
 FPS = 30
 LONGEST = 300  # frames that a baseline makes at once
@@ -39,20 +38,21 @@ class Clips:
         if not self.frames.splits["train"]:
             raise ValueError("the corpora hold no clips to train on that last 1.1 s or more")
         self.validation = "val" if self.frames.splits["val"] else "train"
-        self._planar = np.concatenate([planar(self.frames.state[a : a + n]) for a, n in self.frames.clips])
+        curves = [self.frames.state[a : a + n] for a, n in self.frames.clips]
+        self._steps = np.concatenate([pose154.steps(curve[:, PATH], curve[:, 153], FPS) for curve in curves])
         rng = np.random.default_rng(0)
         train = self.frames.splits["train"]
         chosen = rng.choice(train, min(600, len(train)), replace=False)
         rows = np.concatenate([np.arange(a, a + n) for a, n in self.frames.clips[chosen]])
         values = self.values(rows)
-        floor = np.concatenate([scale_floor(0.05, 0.02), np.full(3, 0.05)])
+        floor = np.concatenate([pose151.scale_floor(0.05, 0.02), np.full(3, 0.05)])
         self.mean = values.mean(0).astype(np.float32)
         self.scale = np.maximum(values.std(0), floor).astype(np.float32)
 
     def values(self, index: np.ndarray) -> np.ndarray:
         """The frames `index` (...) as (..., 154), not normalised."""
         values = self.frames.state[index]
-        values[..., pose151.SIZE :] = self._planar[index]
+        values[..., pose151.SIZE :] = self._steps[index]
         return values
 
     def batch(
@@ -78,21 +78,3 @@ class Clips:
             "count": torch.from_numpy(length),
             "text": torch.from_numpy(self.frames.texts[text]),
         }
-
-
-def planar(state: np.ndarray) -> np.ndarray:
-    """State curve (T, 154) -> (T, 3): velocity (x, z) in the heading frame (m/s) and yaw rate (rad/s) until the next
-    frame; the last frame repeats the one before."""
-    step = turned(np.diff(state[:, PATH], axis=0), -state[:-1, 153])
-    motion = np.concatenate([step, np.diff(state[:, HEADING], axis=0)], 1) * FPS
-    return np.concatenate([motion, motion[-1:]]).astype(np.float32)
-
-
-def decode(values: np.ndarray) -> np.ndarray:
-    """Frames (T, 154), not normalised -> state curve (T, 154) that starts at the origin facing +Z."""
-    state = np.array(values, np.float64)
-    heading = np.concatenate([[0.0], np.cumsum(state[:-1, 153])]) / FPS
-    step = turned(state[:-1, PATH] / FPS, heading[:-1])
-    state[:, PATH] = np.concatenate([[[0.0, 0.0]], np.cumsum(step, 0)])
-    state[:, 153] = heading
-    return state

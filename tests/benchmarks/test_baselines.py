@@ -14,7 +14,7 @@ import torch
 
 from kinema.conditions.request import PathTarget, Request
 from kinema.corpora import Corpus
-from kinema.models.fracmogen import scales
+from kinema.features import pose154
 from kinema.models.weights import write_weights
 from kinema.motion import BODY
 from kinema.training import Trainer
@@ -59,19 +59,11 @@ def generator(folder: Path) -> Baseline:
 def test_frames_are_the_clip_wherever_it_stood(clips: data.Clips) -> None:
     first, count = clips.frames.clips[3]
     state = clips.frames.state[first : first + count].astype(float)
-    again = data.decode(clips.values(np.arange(first, first + count)))
-    assert again[0, 151:] == pytest.approx(np.zeros(3))
-    assert again[:, :151] == pytest.approx(state[:, :151])
-    assert again[:, 153] == pytest.approx(state[:, 153] - state[0, 153], abs=1e-5)
-    way = scales.turned(state[:, 151:153] - state[0, 151:153], -state[0, 153])
-    assert again[:, 151:153] == pytest.approx(way, abs=1e-4)
-
-
-def test_planar_velocity_is_seen_from_the_heading() -> None:
-    """One turned to the left (+X) who walks to world +X goes ahead: velocity (0, 2) m/s."""
-    state = np.zeros((4, 154))
-    state[:, 151], state[:, 153] = 2 / 30 * np.arange(4), np.pi / 2
-    assert data.planar(state) == pytest.approx(np.tile([0.0, 2.0, 0.0], (4, 1)), abs=1e-6)
+    values = clips.values(np.arange(first, first + count))
+    assert values[:, :151] == pytest.approx(state[:, :151])
+    path, heading, _ = pose154.way(values, 30, pose154.Place())
+    assert heading == pytest.approx(state[:, 153] - state[0, 153], abs=1e-5)
+    assert path == pytest.approx(pose154.turned(state[:, 151:153] - state[0, 151:153], -state[0, 153]), abs=1e-4)
 
 
 def test_batches_hold_normalised_windows_with_their_texts(clips: data.Clips) -> None:

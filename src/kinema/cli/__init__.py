@@ -23,6 +23,8 @@ COMMANDS = {
     "retarget": "put a motion onto another skeleton, character or robot",
     "joints": "which joint of a file is which, and how that was told",
     "edit": "resample, crop, mirror, join, loop, smooth, lock feet, ...",
+    "encode": "turn a motion file into motion tokens",
+    "decode": "turn motion tokens into a motion file",
     "info": "what a motion file or a model is, and its licence",
     "show": "look at motion files: a page that plays them, or a picture",
     "corpus": "build a corpus of captioned motions, or describe one",

@@ -158,6 +158,17 @@ def write(
     save(motion, path, **options)
 
 
+def on_body(motion: Motion) -> Motion:
+    """A motion as BODY makes it."""
+    from kinema.motion import BODY
+
+    if motion.skeleton == BODY:
+        return motion
+    from kinema.motion.retarget import retarget
+
+    return retarget(motion)
+
+
 def waiting(doing: str, worth: bool) -> AbstractContextManager[None]:
     """Show on a terminal that something is going on, and for how long, where that is `worth` it: above a second."""
     return spinner(doing) if worth else nullcontext()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from kinema.cli.files import check_target, write
+from kinema.cli.files import check_target, on_body, write
 from kinema.formats import WRITERS, ending, load
 
 if TYPE_CHECKING:
@@ -56,22 +56,14 @@ class Generate:
     def run(self) -> None:
         from kinema.conditions.request import Request, read_targets
         from kinema.models import registry
-        from kinema.motion import BODY
 
         if not self.prompts:
             raise ValueError('say what the person does: kinema generate "a person walks forward"')
-        past = None
-        if self.past is not None:
-            past = load(self.past)
-            if past.skeleton != BODY:
-                from kinema.motion.retarget import retarget
-
-                past = retarget(past)
         request = Request(
             self.prompts,
             self.seconds or None,
             targets=read_targets(self.path) if self.path is not None else (),
-            past=past,
+            past=on_body(load(self.past)) if self.past is not None else None,
             seed=self.seed,
             samples=self.samples,
         )

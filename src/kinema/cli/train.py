@@ -96,4 +96,36 @@ class TrainEvaluator(_Run):
         return EvaluatorTask([Corpus.open(folder) for folder in self.corpus], batch_size=self.batch)
 
 
-Command = Annotated[TrainFracMoGen, subcommand("fracmogen")] | Annotated[TrainEvaluator, subcommand("evaluator")]
+@dataclass(frozen=True)
+class TrainCodec(_Run):
+    """Train a codec, which turns motion into tokens and back. Its weights lie in OUT/export.
+
+    Example: kinema train codec --quantiser rq --corpus corpora/cmu --minutes 20
+    """
+
+    quantiser: Literal["vq", "rq", "pq", "fsq", "lfq"] = "rq"
+    """Vector, residual, product, finite scalar, or lookup-free (bits) over time and parts of the body."""
+    places: int = 6
+    """Tokens of a step; 1 for vq."""
+    bits: int = 10
+    """Of a token."""
+    halvings: int = 2
+    """How often the frame rate is halved; 2 makes 7.5 steps a second."""
+    share: float = 1.0
+    """Of the takes of the training split; smaller shares are part of larger ones."""
+    batch: int = 64
+    """Windows a step."""
+
+    def task(self) -> Task:
+        from kinema.models.codec.config import CodecConfig
+        from kinema.models.codec.data import CodecTask
+
+        config = CodecConfig(self.quantiser, self.places, self.bits, halvings=self.halvings)
+        return CodecTask(config, self.corpus, batch=self.batch, share=self.share)
+
+
+Command = (
+    Annotated[TrainFracMoGen, subcommand("fracmogen")]
+    | Annotated[TrainCodec, subcommand("codec")]
+    | Annotated[TrainEvaluator, subcommand("evaluator")]
+)

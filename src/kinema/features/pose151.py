@@ -89,3 +89,10 @@ def effectors_world(features: Pose151, effectors: np.ndarray) -> np.ndarray:
     """(T, E, 3) positions in the heading frame -> the world."""
     floor = np.stack([features.path[:, 0], np.zeros(len(features.path)), features.path[:, 1]], -1)
     return rot.rotate(rot.about_y(features.heading)[:, None], effectors) + floor[:, None]
+
+
+def scale_floor(rotation: float, position: float) -> np.ndarray:
+    """(151,) least scale of a channel for normalising: what is nearly constant shall not be blown up."""
+    floor = np.full(SIZE, rotation)
+    floor[HEIGHT], floor[EFFECTOR] = position, position
+    return floor

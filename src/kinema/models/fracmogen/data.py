@@ -335,7 +335,7 @@ def _statistics(frames: Frames) -> dict[str, np.ndarray]:
     rows = np.concatenate([frames.clips[clip, 0] + np.arange(frames.clips[clip, 1]) for clip in chosen])
     mean, scale = np.zeros(STATE), np.ones(STATE)
     mean[:151] = frames.state[rows, :151].mean(0)
-    scale[:151] = np.maximum(frames.state[rows, :151].std(0), scale_floor(0.05, 0.02))
+    scale[:151] = np.maximum(frames.state[rows, :151].std(0), pose151.scale_floor(0.05, 0.02))
 
     token_mean = np.zeros((COARSEST + 1, scales.TOKEN))
     token_scale = np.ones((COARSEST + 1, scales.TOKEN))
@@ -348,7 +348,7 @@ def _statistics(frames: Frames) -> dict[str, np.ndarray]:
         values = np.concatenate(parts)
         token_mean[level] = values.mean(0)
         floor = np.full(scales.TOKEN, 0.05)
-        floor[:151], floor[151:302] = scale_floor(0.05, 0.02), scale_floor(0.03, 0.02)
+        floor[:151], floor[151:302] = pose151.scale_floor(0.05, 0.02), pose151.scale_floor(0.03, 0.02)
         token_scale[level] = np.maximum(values.std(0), floor)
         token_mean[level, scales.T_CONTACT], token_scale[level, scales.T_CONTACT] = 0.5, 0.5
 
@@ -373,10 +373,3 @@ def _statistics(frames: Frames) -> dict[str, np.ndarray]:
         "token_scale": token_scale.astype(np.float32),
         "spread": spread.astype(np.float32),
     }
-
-
-def scale_floor(rotation: float, position: float) -> np.ndarray:
-    """(151,) least scale of a channel: what is nearly constant shall not be blown up."""
-    floor = np.full(pose151.SIZE, rotation)
-    floor[pose151.HEIGHT], floor[pose151.EFFECTOR] = position, position
-    return floor

@@ -17,6 +17,7 @@ import numpy as np
 
 from kinema.features import pose151
 from kinema.features.pose151 import Pose151
+from kinema.features.pose154 import turned
 from kinema.motion import BODY, Motion
 from kinema.motion.contacts import foot_contacts
 
@@ -65,13 +66,6 @@ def still(vectors: np.ndarray, zone: float = DEAD_ZONE) -> np.ndarray:
     """Planar vectors (..., 2) shortened by a smooth dead zone: d becomes d (1 - zone^2 / d^2), or 0 within the zone."""
     squared = np.sum(vectors**2, -1, keepdims=True)
     return vectors * np.maximum(1 - zone**2 / np.maximum(squared, 1e-12), 0)
-
-
-def turned(vectors: np.ndarray, angle: np.ndarray) -> np.ndarray:
-    """Planar vectors (..., 2) = (x, z) turned about +Y by angle (...) radians."""
-    x, z = vectors[..., 0], vectors[..., 1]
-    sine, cosine = np.sin(angle), np.cos(angle)
-    return np.stack([cosine * x + sine * z, cosine * z - sine * x], -1)
 
 
 @cache

@@ -1,0 +1,1 @@
+"""Motion codecs: motion as tokens, and tokens as motion."""
