@@ -16,7 +16,6 @@ import tyro
 from kinema.evaluation import cost, tables
 from kinema.evaluation.entrant import Entrant
 from kinema.models import registry
-from kinema.models.fracmogen.pipeline import Sampling
 from kinema.models.registry import Generator
 
 CHAINS = ("3-2-1-0", "3-0", "3-1-0", "3-2-0", "4-3-2-1-0", "5-4-3-2-1-0")
@@ -43,7 +42,7 @@ class Options:
 def load_chain(argument: str) -> Generator:
     """A FracMoGen from "CHAIN STEPS MODEL", such as "3-1-0 8 fracmogen"."""
     chain, steps, model = argument.split(" ", 2)
-    return registry.load(model, sampling=Sampling(tuple(int(level) for level in chain.split("-")), int(steps)))
+    return registry.load(model, chain=tuple(int(level) for level in chain.split("-")), steps=int(steps))
 
 
 def main(options: Options) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -109,5 +110,42 @@ def random_fracmogen() -> Callable[..., None]:
             model.state_mean[:151] = torch.from_numpy(rest).float()
             model.spread.fill_(1e-3)
         write_weights(model, folder, {"name": folder.name, "licence": "test", **info})
+
+    return write
+
+
+@pytest.fixture(scope="session", name="random_being-m0")
+def random_being_m0() -> Callable[..., None]:
+    """Writes a very small motion language model with random weights, and a codec that stands about, trembling.
+
+    Further arguments stand in its config.json.
+    """
+
+    def write(folder: Path, **info: str) -> None:
+        import torch
+
+        from kinema.models.codec.config import CodecConfig
+        from kinema.models.codec.model import Codec
+        from kinema.models.codec.pipeline import MotionCodec
+        from kinema.models.language.config import LanguageConfig, embedded, of_codec
+        from kinema.models.language.model import LanguageModel
+        from kinema.models.language.vocabulary import train_tokenizer
+        from kinema.models.weights import write_weights
+
+        torch.manual_seed(0)
+        codec = Codec(CodecConfig("lfq", bits=4, width=8, depth=1))
+        positions = BODY.rest_positions + (0, 1.03, 0)
+        names = ("left_ankle", "right_ankle", "left_foot", "right_foot", "left_wrist", "right_wrist")
+        effectors = np.concatenate([positions[BODY.index(name)] for name in names])
+        rest = np.concatenate([[1.03], np.tile([1.0, 0, 0, 0, 1, 0], 22), effectors, np.zeros(3)])
+        codec.mean.copy_(torch.from_numpy(rest))
+        codec.scale.fill_(0.1)
+        write_weights(codec, folder / "codec", {"licence": "test"})
+        made_by = MotionCodec.load(folder / "codec").sha256
+        tokenizer = train_tokenizer(["a person walks forward", "someone waves"], 300)
+        (folder / "tokenizer.json").write_text(tokenizer.to_str(), encoding="utf-8")
+        config = LanguageConfig({}, made_by, *of_codec(codec.config), tokenizer.get_vocab_size(), 0)
+        config = dataclasses.replace(config, backbone=embedded(config.size, width=32, layers=2))
+        write_weights(LanguageModel(config), folder, {"name": folder.name, "licence": "test", **info})
 
     return write

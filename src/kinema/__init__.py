@@ -52,6 +52,7 @@ def generate(
     seconds: float | Sequence[float] | None = None,
     targets: Sequence[Target] = (),
     past: Motion | None = None,
+    future: Motion | None = None,
     seed: int = 0,
     model: str = "fracmogen",
 ) -> Motion: ...
@@ -65,6 +66,7 @@ def generate(
     seconds: float | Sequence[float] | None = None,
     targets: Sequence[Target] = (),
     past: Motion | None = None,
+    future: Motion | None = None,
     seed: int = 0,
     model: str = "fracmogen",
 ) -> list[Motion]: ...
@@ -77,6 +79,7 @@ def generate(
     seconds: float | Sequence[float] | None = None,
     targets: Sequence[Target] = (),
     past: Motion | None = None,
+    future: Motion | None = None,
     seed: int = 0,
     model: str = "fracmogen",
 ) -> Motion | list[Motion]:
@@ -88,6 +91,7 @@ def generate(
         seconds: length of the one prompt, or of each; the model's own default if None.
         targets: what must hold at given times; see `kinema.conditions.request`.
         past: a motion on BODY that the new one continues.
+        future: a motion on BODY that the new one leads to.
         seed: the same seed gives the same motion.
         model: a shipped name, a folder or a Hugging Face repository id; kept in memory for the next call.
 
@@ -96,6 +100,7 @@ def generate(
     """
     from kinema.conditions.request import Request
 
-    request = Request(text, seconds, tuple(targets), past, seed, 1 if samples is None else samples)
+    count = 1 if samples is None else samples
+    request = Request(text, seconds, tuple(targets), past=past, future=future, seed=seed, samples=count)
     motions = _generator(model).generate(request)
     return motions if samples is not None else motions[0]

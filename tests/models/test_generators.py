@@ -58,8 +58,8 @@ def test_pieces_are_the_whole(generator: registry.Generator) -> None:
     assert sum(pieces) == len(generator.generate(request)[0]) == 14 * 30
 
 
-def test_refuses_what_it_does_not_honour(generator: registry.Generator) -> None:
-    values = {"targets": (PathTarget(0.5, (0.0, 0.0)),), "past": generator.generate(Request("x", 1))[0]}
+def test_refuses_what_it_does_not_honour(generator: registry.Generator, walk: Motion) -> None:
+    values = {"targets": (PathTarget(0.5, (0.0, 0.0)),)} | dict.fromkeys(("past", "future"), walk)
     for name, value in values.items():
         if name not in generator.honours:
             with pytest.raises(ValueError, match=name):

@@ -19,6 +19,9 @@ from typing import Any
 
 COMMANDS = {
     "generate": "make motion from sentences",
+    "continue": "make what comes after a motion file",
+    "fill": "make what lies between two motion files",
+    "describe": "say in a sentence what happens in a motion file",
     "convert": "turn motion files into another format",
     "retarget": "put a motion onto another skeleton, character or robot",
     "joints": "which joint of a file is which, and how that was told",
@@ -30,6 +33,7 @@ COMMANDS = {
     "corpus": "build a corpus of captioned motions, or describe one",
     "train": "train a model on corpora of your own",
     "evaluate": "measure a model beside real motion",
+    "bench": "studies: how a model grows with its size and its data",
     "fbx": "set up the Blender that reads and writes .fbx",
     "systems": "the systems of Kinema, and which of them work",
 }

@@ -44,12 +44,16 @@ class Generate:
     """A skinned character (.glb, .vrm, .fbx) that wears the motion in a .glb or .fbx."""
     model: str = "fracmogen"
     """A shipped name, a folder, or a Hugging Face repository id; `kinema info` lists those that are here."""
-    chain: Annotated[str | None, arg(metavar="SCALES")] = None
-    """Scales of time from coarse to fine, such as 3-1-0 or 4-2-0; scale 3 has every 8th frame."""
     guidance: Annotated[float | None, arg(metavar="FLOAT")] = None
     """How strictly the motion follows the text; 1 is least."""
+    chain: Annotated[str | None, arg(metavar="SCALES")] = None
+    """Of fracmogen: scales of time from coarse to fine, such as 3-1-0 or 4-2-0; scale 3 has every 8th frame."""
     steps: Annotated[int | None, arg(metavar="INT")] = None
-    """Steps of the sampler; fewer are faster."""
+    """Of fracmogen: steps of the sampler; fewer are faster."""
+    temperature: Annotated[float | None, arg(metavar="FLOAT")] = None
+    """Of being-m0: above 1 more varied motion, below less; 0 takes the likeliest token each time."""
+    top_p: Annotated[float | None, arg(metavar="FLOAT")] = None
+    """Of being-m0: the share of the probability that the tokens which may be drawn have together."""
     foot_lock: bool = True
     """Hold planted feet in place."""
 
@@ -104,17 +108,14 @@ class Generate:
     def _load(self) -> Generator:
         import torch
 
-        from kinema.conditions.text import TextEncoder
         from kinema.models import registry
-        from kinema.models.fracmogen.pipeline import Sampling
 
         if "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(1)  # fastest for a single motion, and other programs cannot slow it down
-        settings: dict[str, Any] = {"guidance": self.guidance, "steps": self.steps, "chain": self._scales()}
+        settings: dict[str, Any] = {name: getattr(self, name) for name in ("guidance", "steps", "temperature", "top_p")}
+        settings |= {"chain": self._scales(), "foot_lock": self.foot_lock}
         given = {name: value for name, value in settings.items() if value is not None}
-        generator = registry.load(self.model, sampling=Sampling(foot_lock=self.foot_lock, **given))
-        TextEncoder.load()  # else at the first sentence, where it would pass for slow generation
-        return generator
+        return registry.load(self.model, **given)
 
     def _scales(self) -> tuple[int, ...] | None:
         if self.chain is None:

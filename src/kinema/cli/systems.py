@@ -7,8 +7,8 @@ from dataclasses import dataclass
 SYSTEMS = [  # name, engine, the command that runs it
     ("FracMoGen", "fractal generator", 'kinema generate "a person walks forward"'),
     ("MotionLCM", "few-step latent generator", None),
-    ("MotionBook (SMPL-D135, 2D-LFQ)", "motion codec", None),
-    ("Being-M0, ScaMo", "motion language model", None),
+    ("MotionBook (SMPL-D135, 2D-LFQ)", "motion codec", "kinema encode walk.bvh -o walk.txt"),
+    ("Being-M0, ScaMo", "motion language model", 'kinema generate --model being-m0 "a person walks forward"'),
     ("MotionLib", "corpus curation", None),
     ("VIM, Inter-MT2", "motion language model", None),
     ("SOLAMI, SynMSI", "motion language model", None),

@@ -124,8 +124,59 @@ class TrainCodec(_Run):
         return CodecTask(config, self.corpus, batch=self.batch, share=self.share)
 
 
+@dataclass(frozen=True)
+class TrainLanguage(_Run):
+    """Train a motion language model: text to motion, motion to text, continuing, filling, all in one.
+
+    Two stages: alignment on the tokens of everything, then instruction tuning from what came out of that.
+
+    Example: kinema train language --corpus corpora/cmu --minutes 60
+
+    Then: kinema train language --stage instruct --start runs/language-align/export --corpus corpora/cmu --minutes 30
+    """
+
+    stage: Literal["align", "instruct"] = "align"
+    """Learn all tokens of instructions and answers, or the answers alone."""
+    codec: Annotated[str | None, arg(metavar="NAME")] = None
+    """The codec whose tokens are learned: a shipped name, or the export of `kinema train codec`. If not given, that of
+    the model to start from, else motionbook."""
+    start: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """A model of an earlier stage to start from: the export of its run."""
+    backbone: Annotated[str | None, arg(metavar="FOLDER|ID")] = None
+    """A causal language model of Hugging Face to start from; if neither is given, a small Llama of its own."""
+    width: Annotated[int | None, arg(metavar="INT")] = None
+    """Of the small Llama, 320 if not given."""
+    layers: Annotated[int | None, arg(metavar="INT")] = None
+    """Of the small Llama, 6 if not given."""
+    lora: int = 0
+    """Rank of low-rank updates that are trained in place of all weights, and merged at the end."""
+    share: float = 1.0
+    """Of the takes of the training split; smaller shares are part of larger ones."""
+    optimizer: Literal["adamw", "muon"] = "muon"
+    """Muon for the matrices of repeated blocks and AdamW for the rest, or AdamW for all."""
+    batch: int = 48
+    """Examples a step."""
+
+    def task(self) -> Task:
+        from kinema.models.language.data import LanguageTask, Sizes
+
+        given = {name: value for name in ("width", "layers") if (value := getattr(self, name)) is not None}
+        return LanguageTask(
+            self.stage,
+            self.corpus,
+            codec=self.codec,
+            start=self.start,
+            backbone=self.backbone,
+            sizes=Sizes(**given) if given else None,
+            lora=self.lora,
+            batch=self.batch,
+            share=self.share,
+        )
+
+
 Command = (
     Annotated[TrainFracMoGen, subcommand("fracmogen")]
     | Annotated[TrainCodec, subcommand("codec")]
+    | Annotated[TrainLanguage, subcommand("language")]
     | Annotated[TrainEvaluator, subcommand("evaluator")]
 )

@@ -69,6 +69,8 @@ class Request:
         seconds: length in seconds, of the one prompt or of each; None leaves it to the generator.
         targets: what must hold at given times.
         past: a motion on BODY that the new one continues; it is not repeated in the result.
+        future: a motion on BODY that the new one leads to; it is not repeated either, and only its movement counts, not
+            where it lies.
         seed: the same request with the same seed gives the same motion.
         samples: how many motions.
 
@@ -80,6 +82,7 @@ class Request:
     seconds: float | Sequence[float] | None = None
     targets: tuple[Target, ...] = ()
     past: Motion | None = None
+    future: Motion | None = None
     seed: int = 0
     samples: int = 1
 
@@ -120,8 +123,9 @@ class Request:
         object.__setattr__(self, "targets", tuple(self.targets))
         for target in self.targets:
             self._check_target(target)
-        if self.past is not None and self.past.skeleton != BODY:
-            raise ValueError("the past motion must be on BODY; retarget it first")
+        for name, motion in (("past", self.past), ("future", self.future)):
+            if motion is not None and motion.skeleton != BODY:
+                raise ValueError(f"the {name} motion must be on BODY; retarget it first")
 
     def _check_target(self, target: Target) -> None:
         end = sum(self.seconds) if isinstance(self.seconds, tuple) else None

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,7 +14,10 @@ if TYPE_CHECKING:
     from kinema.conditions.request import Request
     from kinema.motion import Motion
 
-MODELS = {"fracmogen": "kinema.models.fracmogen.pipeline:FracMoGenGenerator"}
+MODELS = {
+    "being-m0": "kinema.models.language.pipeline:LanguageGenerator",
+    "fracmogen": "kinema.models.fracmogen.pipeline:FracMoGenGenerator",
+}
 DEFAULT = "fracmogen"
 MAX_CONFIG_BYTES = 10_000_000
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -109,10 +113,10 @@ def find(name: str) -> Path:
 
 
 def load(name: str = DEFAULT, **options: Any) -> Generator:
-    """Load a generator by name, folder or hub id; `options` go to its loader.
+    """Load a generator by name, folder or hub id; `options` are fields of its Settings, each model has its own.
 
     Raises:
-        ValueError: there is no such model, or its files are damaged.
+        ValueError: there is no such model, its files are damaged, or it has no such option.
     """
     from importlib import import_module
 
@@ -121,4 +125,10 @@ def load(name: str = DEFAULT, **options: Any) -> Generator:
         module, _, kind = MODELS[read_config(folder)["model"]].partition(":")
     except (KeyError, TypeError):
         raise ValueError(f"{folder / 'config.json'} names no model that this Kinema knows") from None
-    return getattr(import_module(module), kind).load(folder, **options)
+    generator = getattr(import_module(module), kind)
+    known = [field.name for field in fields(generator.Settings)]
+    if unknown := [option for option in options if option not in known]:
+        raise ValueError(
+            f"the model {name} has no {unknown[0].replace('_', ' ')}; what can be set is {', '.join(known)}"
+        )
+    return generator.load(folder, generator.Settings(**options))

@@ -87,6 +87,7 @@ class FracMoGenGenerator:
     """
 
     honours = frozenset({"text", "seconds", "targets", "past", "seed", "samples"})
+    Settings = Sampling  # what `registry.load` can set
 
     def __init__(self, model: FracMoGen, info: dict[str, Any], sampling: Sampling | None = None) -> None:
         self.model = model.eval().requires_grad_(False)
@@ -104,6 +105,7 @@ class FracMoGenGenerator:
             ValueError: the files are damaged or belong to another model.
         """
         model, info = read_weights(folder, FracMoGen)
+        TextEncoder.load()  # else at the first sentence, where it would pass for slow generation
         return cls(model, info, sampling)
 
     def reset(self, request: Request) -> None:
