@@ -201,9 +201,10 @@ def test_info_of_a_model(kinema, weights):
 def test_systems_gives_the_command_of_those_that_work(kinema):
     lines = kinema("systems").out.splitlines()
     assert len(lines) == 19
-    working = [line for line in lines if "kinema generate" in line]
-    assert len(working) == len(MODELS)
-    assert sum(line.endswith("planned") for line in lines) == 19 - len(working)
+    assert sum("kinema generate" in line for line in lines) == len(MODELS)
+    commands = [line.partition(" kinema ")[2].split() for line in lines]
+    assert {words[0] for words in commands if words} <= set(COMMANDS)
+    assert all(words or line.endswith("planned") for words, line in zip(commands, lines, strict=True))
 
 
 # --- generate ---------------------------------------------------------------------------------------------------------
