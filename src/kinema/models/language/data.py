@@ -101,9 +101,15 @@ class Tokens:
             raise ValueError(f"the corpora hold no clips of at least {tasks.SHORTEST * stride} frames to train on")
 
     def part(self, share: float) -> Tokens:
-        """Those of a share of the takes of the train split, as if made with it."""
+        """Those of a share of the takes of the train split, as if made with it.
+
+        Raises:
+            ValueError: it holds no clips.
+        """
         found = copy.copy(self)
         kept = [drawn_share(take) < share for take in self.takes["train"]]
+        if not any(kept):
+            raise ValueError(f"a share of {share:g} of the takes of these corpora holds no clips to train on")
         for name in ("clips", "takes"):
             rows = getattr(self, name)
             setattr(found, name, rows | {"train": list(compress(rows["train"], kept))})

@@ -251,7 +251,8 @@ class LanguageGenerator:
             ValueError: it is on another skeleton or shorter than one step, or seconds is out of range.
         """
         motion = resample(motion, self.config.fps)
-        (new,) = self.generate(Request(text or self._shown(motion), seconds, past=motion, seed=seed))
+        text = self._shown(motion) if text is None else text
+        (new,) = self.generate(Request(text, seconds, past=motion, seed=seed))
         return _joined([motion, new])
 
     def fill(self, before: Motion, after: Motion, seconds: float, text: str | None = None, seed: int = 0) -> Motion:
@@ -263,7 +264,7 @@ class LanguageGenerator:
             ValueError: a motion is on another skeleton or shorter than one step, or the gap is too short or too long.
         """
         before, after = (resample(motion, self.config.fps) for motion in (before, after))
-        text = text or self._shown(before)
+        text = self._shown(before) if text is None else text
         (middle,) = self.generate(Request(text, seconds, past=before, future=after, seed=seed))
         return concatenate([_joined([before, middle]), after], BLEND)
 
