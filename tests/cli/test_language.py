@@ -68,6 +68,7 @@ def test_generate_sets_what_a_model_has(kinema, model: Path) -> None:
         (["describe", "walk.bvh", "--model", "fracmogen"], "no motion language model"),
         (["describe", "short.bvh", "--model", "model"], "3 frames; it takes 4"),
         (["continue", "walk.bvh", "--model", "model", "--seconds", "0.1"], "at least 0.5"),
+        (["continue", "walk.bvh", "--model", "model", "--text", ""], "prompt 1 is empty"),
         (["continue", "walk.bvh", "--model", "model", "-o", "x.txt"], "cannot write .txt"),
         (["fill", "walk.bvh", "walk.bvh", "--model", "model", "--seconds", "1000"], "at most 300"),
         (["train", "language", "--corpus", ".", "--steps", "1", "--codec", "none"], "no model 'none'"),

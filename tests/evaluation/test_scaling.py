@@ -120,6 +120,8 @@ def test_smaller_shares_are_part_of_larger_ones(walks_corpus: Path, model: Path)
     assert set(quarter.takes["train"]) < set(half.takes["train"]) < set(whole.takes["train"])
     assert half.part(0.25).takes == quarter.takes
     assert quarter.takes["val"] == whole.takes["val"]
+    with pytest.raises(ValueError, match="holds no clips"):
+        whole.part(1e-6)
     alone = Tokens([corpus], codec, ("train", "val"), 0.25)
     assert alone.takes == quarter.takes
     for (one, about), (other, also) in zip(alone.clips["train"], quarter.clips["train"], strict=True):

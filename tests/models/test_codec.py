@@ -284,6 +284,8 @@ def test_what_is_no_token_is_refused(walk: Motion) -> None:
     ):
         with pytest.raises(ValueError, match="tokens of this codec"):
             used.decode(wrong)
+    with pytest.raises(ValueError, match="0 to 31"):
+        used.stream().step(np.full(6, 32))
 
 
 @given(st.integers(1, 20), st.integers(1, 6), st.integers(0, 2**32 - 1))

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from kinema.conditions.request import Request
 from kinema.corpora import Corpus
 from kinema.models.codec.pipeline import MotionCodec
-from kinema.models.language import tasks
+from kinema.models.language import backbone, tasks
 from kinema.models.language.config import LanguageConfig, embedded
 from kinema.models.language.data import LanguageTask, Sizes, Tokens, collate
 from kinema.models.language.decoding import Answer, Decoder, Sampling, drawn
@@ -119,6 +119,15 @@ def test_a_tokenizer_whose_ids_are_motion_is_refused(vocabulary: Vocabulary) -> 
     tokenizer.add_tokens(["new", "words"])
     with pytest.raises(ValueError, match="not the tokenizer that this model was trained with"):
         Vocabulary(tokenizer, dataclasses.replace(vocabulary.config, text=tokenizer.get_vocab_size() - 1))
+
+
+def test_a_tokenizer_that_pads_and_cuts_does_not(vocabulary: Vocabulary) -> None:
+    tokenizer = train_tokenizer(["a person walks to the left", "someone waves"], 300)
+    tokenizer.enable_padding(length=32)
+    tokenizer.enable_truncation(8)
+    found, text = Vocabulary(tokenizer, vocabulary.config), "someone waves at a friend and walks"
+    assert found.text(text) == vocabulary.text(text)
+    assert found.question(["a"]).ids.tolist() == vocabulary.question(["a"]).ids.tolist()
 
 
 def test_tokens_of_another_codec_are_refused(vocabulary: Vocabulary) -> None:
@@ -249,6 +258,23 @@ def test_our_llama_is_that_of_transformers(groups: int) -> None:
             whole = body(inputs_embeds=x[row : row + 1, skip:]).last_hidden_state[0]
             torch.testing.assert_close(a[row, skip:], whole, atol=1e-4, rtol=1e-4)
             torch.testing.assert_close(b[row, skip:], whole, atol=1e-4, rtol=1e-4)
+
+
+def test_a_row_that_has_ended_may_be_read_beyond_the_context() -> None:
+    from transformers import GPT2Config, GPT2Model
+
+    torch.manual_seed(0)
+    plain = LanguageModel(LanguageConfig(embedded(50, 16, 32, 2), "", 1, 4, 4, 30, 31, 0, 16)).body
+    gpt2 = GPT2Model(GPT2Config(vocab_size=50, n_positions=16, n_embd=32, n_layer=2, n_head=4))
+    skipped, x = torch.tensor([0, 8]), torch.randn(2, 20, 32)
+    for body in (plain.eval(), gpt2.eval()):
+        readers = [TransformersReader(body, skipped)]
+        readers += [LlamaReader(Llama(body), skipped, 20)] if body is plain else []
+        with torch.inference_mode():
+            whole = body(inputs_embeds=x[1:, 8:]).last_hidden_state[0]
+            for reader in readers:
+                pieces = torch.cat([reader.read(piece) for piece in (x[:, :14], *x[:, 14:].split(1, 1))], 1)
+                torch.testing.assert_close(pieces[1, 8:], whole, atol=1e-4, rtol=1e-4)
 
 
 def letters(config: LanguageConfig, ids: np.ndarray) -> str:
@@ -423,10 +449,10 @@ def codec_folder(folder: Path) -> Path:
 def test_any_backbone_is_extended_tuned_merged_saved_and_read(
     kind: str, lora: int, tmp_path: Path, walks_corpus: Path, codec_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backbone, export = tmp_path / kind, tmp_path / "export"
-    write_backbone(backbone, kind)
+    original, export = tmp_path / kind, tmp_path / "export"
+    write_backbone(original, kind)
     monkeypatch.setattr("kinema.models.language.data.Tokens", lambda *_: few_tokens(walks_corpus, codec_folder))
-    task = LanguageTask("instruct", [walks_corpus], codec=codec_folder, backbone=str(backbone), lora=lora, batch=4)
+    task = LanguageTask("instruct", [walks_corpus], codec=codec_folder, backbone=str(original), lora=lora, batch=4)
     rows = {"llama": 300, "qwen2": 320, "gpt2": 290}[kind]
     assert task.config.text == rows  # above the rows of the embedding, which may be more than the tokenizer has
     torch.manual_seed(0)
@@ -456,6 +482,7 @@ def test_any_backbone_is_extended_tuned_merged_saved_and_read(
         found = LanguageGenerator.load(export)
         torch.testing.assert_close(found.model(batch)["loss"], expected, rtol=0.01, atol=0)
     assert not [name for name, _ in found.model.named_parameters() if "lora" in name]
+    assert found.info["licence"] == f"CC0; test; that of the backbone {kind}"
     (motion,) = found.generate(Request("a person walks", 1))
     assert len(motion) == 30
     assert isinstance(found.describe(motion), str)
@@ -484,7 +511,40 @@ def test_a_merged_model_says_what_the_updates_made_it_say(vocabulary: Vocabulary
         assert any("lora" in name for name, _ in model.named_parameters())  # the one in training stays as it is
 
 
-@pytest.mark.parametrize("damage", ["no tokenizer", "our words", "no end", "not there", "not json"])
+def test_sizes_of_a_backbone_bring_no_code_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What says its sizes comes with weights from anywhere: nothing in it may be fetched and run, or asked about."""
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    sizes = embedded(50, 64, 32, 1)
+    for key in ("attn_implementation", "_attn_implementation"):
+        body, _ = backbone.build(sizes | {key: "somebody/kernel"})
+        assert body.config._attn_implementation in ("sdpa", "eager")
+    with pytest.raises(ValueError, match="custom code"):
+        backbone.build({"model_type": "clip", "auto_map": {"AutoModelForCausalLM": "somebody/code--model.Model"}})
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"num_attention_heads": 0}, {"vocab_size": 1}, {"pad_token_id": 99}, {"hidden_size": "32"}]
+)
+def test_sizes_that_are_none_are_refused(sizes: dict) -> None:
+    with pytest.raises(ValueError):
+        backbone.build(embedded(50, 64, 32, 1) | sizes)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "no tokenizer",
+        "large tokenizer",
+        "our words",
+        "no end",
+        "short",
+        "no text",
+        "no number",
+        "not there",
+        "no config",
+        "not json",
+    ],
+)
 def test_a_backbone_that_cannot_be_used_gets_one_sentence(
     damage: str, tmp_path: Path, walks_corpus: Path, codec_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -493,6 +553,8 @@ def test_a_backbone_that_cannot_be_used_gets_one_sentence(
     write_backbone(folder, "gpt2")
     if damage == "no tokenizer":
         (folder / "tokenizer.json").unlink()
+    elif damage == "large tokenizer":
+        monkeypatch.setattr("kinema.models.language.vocabulary.MAX_TOKENIZER_BYTES", 1000)
     elif damage == "our words":
         tokenizer = read_tokenizer(folder / "tokenizer.json")
         tokenizer.add_tokens(["</mot>"])
@@ -501,15 +563,30 @@ def test_a_backbone_that_cannot_be_used_gets_one_sentence(
         (folder / "config.json").write_text("{")
     elif damage == "not there":
         shutil.rmtree(folder)
+    elif damage == "no config":
+        (folder / "config.json").unlink()
     else:
         sizes = json.loads((folder / "config.json").read_text())
-        (folder / "config.json").write_text(json.dumps(sizes | {"eos_token_id": 100_000}))
+        sizes |= {
+            "no end": {"eos_token_id": 100_000},
+            "short": {"n_positions": 64},
+            "no text": {"model_type": "clip", "vocab_size": None},
+            "no number": {"n_layer": "two"},
+        }[damage]
+        (folder / "config.json").write_text(json.dumps(sizes))
     with pytest.raises(ValueError) as caught:
         LanguageTask("align", [walks_corpus], codec=codec_folder, backbone=str(folder))
     assert "\n" not in str(caught.value)
-    assert {"our words": "already holds </mot>", "no end": "no answer could end"}.get(damage, "backbone") in str(
-        caught.value
-    )
+    said = {
+        "large tokenizer": "larger than 1000 bytes",
+        "our words": "already holds </mot>",
+        "no end": "no answer could end",
+        "short": "reads 64 tokens at once",
+        "no text": "is a clip",
+        "no number": "is no model of transformers",
+        "no config": "no folder with a config.json",
+    }
+    assert said.get(damage, "backbone") in str(caught.value)
 
 
 # --- training ---------------------------------------------------------------------------------------------------------
@@ -535,7 +612,7 @@ def test_two_stages_learn_and_are_read_again(
     assert report["best"]["validation"]["motion"] > 0
     generator = LanguageGenerator.load(tmp_path / "instruct" / "export")
     assert generator.info["stage"] == "instruct"
-    assert generator.info["licence"] == "CC0"
+    assert generator.info["licence"] == "CC0; test"  # of the corpus and of the codec
     (motion,) = generator.generate(Request("a person walks", 1))
     assert len(motion) == 30
 
@@ -593,6 +670,10 @@ def test_many_at_once_are_those_that_come_alone(generator: LanguageGenerator) ->
         while (piece := plain.step()) is not None:
             pieces.append(piece[0].joint_positions())
         np.testing.assert_allclose(np.concatenate(pieces), alone.joint_positions(), atol=1e-3)
+    # the row of the long prompt has long ended when the other is done, and is beyond the context by then
+    requests = [Request("xqz " * 50, 1), Request("x", 10)]
+    for request, motion in zip(requests, plain.generate_many(requests), strict=True):
+        np.testing.assert_allclose(motion.joint_positions(), plain.generate(request)[0].joint_positions(), atol=1e-6)
     with pytest.raises(ValueError, match="one prompt and one window"):
         plain.generate_many([Request("x", 60)])
 
@@ -611,6 +692,14 @@ def test_a_gap_is_filled(generator: LanguageGenerator, walk: Motion) -> None:
     np.testing.assert_allclose(whole.rotations[: len(walk)], walk.rotations)
     end = walk.rotations[-20:, 1:]  # of the second, moved but the same once it has left the gap behind
     np.testing.assert_allclose(np.abs((whole.rotations[-20:, 1:] * end).sum(-1)), 1, atol=1e-9)
+    sit = walk.replace(metadata={"source": "somebody", "licence": "CC BY-NC 4.0"})
+    whole = generator.fill(walk, sit, 6.0, "xqz " * 40)  # a window has less room than without what comes after
+    assert len(whole) == 2 * len(walk) + 180
+    assert whole.metadata["licence"] == "test; CC BY-NC 4.0"
+    assert whole.metadata["source"].startswith("constructed; generated by Kinema")
+    short = walk.replace(root_position=walk.root_position[:3], rotations=walk.rotations[:3])
+    with pytest.raises(ValueError, match="3 frames; it takes 4"):  # before anything is made
+        generator.reset(Request("x", 1, past=walk, future=short))
     with pytest.raises(ValueError, match=r"at least 0\.5"):
         generator.fill(walk, walk, 0.0)
     with pytest.raises(ValueError, match="give all three"):
@@ -645,6 +734,17 @@ def test_another_codec_is_refused(folder: Path, tmp_path: Path, walks_corpus: Pa
         LanguageGenerator.load(changed)
     with pytest.raises(ValueError, match="another codec"):
         LanguageTask("instruct", [walks_corpus], codec=changed / "codec", start=folder)
+
+
+def test_a_codec_that_is_missing_is_not_looked_for_elsewhere(
+    folder: Path, tmp_path: Path, walks_corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(folder, tmp_path / "model", ignore=shutil.ignore_patterns("codec"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("asked the hub"))
+    for load in (LanguageGenerator.load, lambda name: LanguageTask("instruct", [walks_corpus], start=name)):
+        with pytest.raises(ValueError, match=r"no model '.*codec'"):
+            load("model")
 
 
 @pytest.mark.parametrize("damage", ["fewer ids", "other sizes", "no tokenizer", "another tokenizer"])

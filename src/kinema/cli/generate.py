@@ -28,7 +28,7 @@ class Generate:
     prompts: Positional[Annotated[tuple[str, ...], arg(metavar="PROMPT [PROMPT ...]")]] = ()
     """What the person does, a sentence for each part of the motion."""
     seconds: Annotated[tuple[float, ...], arg(metavar="FLOAT [FLOAT ...]")] = ()
-    """Length of each part, or one for all; 5 if not given."""
+    """Length of each part, or one for all; if not given, 5, or with being-m0 what the model makes of it."""
     path: Annotated[Path | None, arg(metavar="FILE")] = None
     """Targets in JSON: {"path": [[time, x, z], ...], "joints": [{"time", "joint", "position"}, ...],
     "poses": [{"time", "file", "frame"}, ...]}; seconds and metres."""

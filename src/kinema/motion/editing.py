@@ -119,20 +119,30 @@ def concatenate(motions: Sequence[Motion], blend: float = 0.0) -> Motion:
     for motion in motions[1:]:
         parts.append(_follow(parts[-1], motion, blend))
     contacts = [part.contacts for part in parts if part.contacts is not None]
-    metadata: dict[str, Any] = {}
-    for motion in motions:
-        for key, value in motion.metadata.items():
-            known = metadata.setdefault(key, value)
-            if isinstance(known, str) and isinstance(value, str) and value not in known.split("; "):
-                metadata[key] = f"{known}; {value}"
     return Motion(
         first.skeleton,
         first.fps,
         np.concatenate([part.root_position for part in parts]),
         np.concatenate([part.rotations for part in parts]),
         np.concatenate(contacts) if len(contacts) == len(parts) else None,
-        metadata,
+        joined_metadata(motions),
     )
+
+
+def joined_metadata(motions: Sequence[Motion]) -> dict[str, Any]:
+    """Of motions that become one: text that differs is joined by "; ", of anything else the first is kept."""
+    metadata: dict[str, Any] = {}
+    for motion in motions:
+        for key, value in motion.metadata.items():
+            known = metadata.setdefault(key, value)
+            if isinstance(known, str) and isinstance(value, str):
+                metadata[key] = joined_text(known, value)
+    return metadata
+
+
+def joined_text(known: str, more: str) -> str:
+    """Two texts with "; " between, or the first where it holds the other already."""
+    return known if f"; {more};" in f"; {known};" else f"{known}; {more}"
 
 
 def loop(motion: Motion, blend: float = 0.3) -> Motion:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
 from kinema.corpora import Corpus
@@ -133,13 +134,11 @@ class CodecTask:
         assert isinstance(model, Codec)
         rng, totals, ids = np.random.default_rng(0), {}, []
         for _ in range(4):
-            batch = self._batch(rng, self.validation, JUDGED)
+            batch = send_to_device(self._batch(rng, self.validation, JUDGED), model.mean.device)
             for name, value in model(batch).items():
                 totals.setdefault(name, []).append(float(value))
-            steps = torch.arange(batch["raw"].shape[1] // self.config.stride) < (
-                batch["count"][:, None] // self.config.stride
-            )
-            ids.append(model.encode(batch["raw"])[steps])
+            found, count = model.encode(batch["raw"]), batch["count"][:, None] // self.config.stride
+            ids.append(found[torch.arange(found.shape[1], device=found.device) < count])
         means = {name: float(np.mean(values)) for name, values in totals.items()}
         used = usage(torch.cat(ids), self.config.bits)
         score = sum(means[name] for name in ("features", "velocity", "root", "position", "jerk", "drift"))

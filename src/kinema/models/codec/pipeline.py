@@ -166,8 +166,12 @@ class Stream:
         self._codec.model.decode(torch.from_numpy(self._codec.checked(tokens))[None], self._past)
 
     def step(self, tokens: np.ndarray) -> Motion:
-        """The next `stride` frames, from the next tokens (places,)."""
-        return pose151.decode(self.features(tokens))
+        """The next `stride` frames, from the next tokens (places,).
+
+        Raises:
+            ValueError: these are no tokens of this codec.
+        """
+        return pose151.decode(self.features(self._codec.checked(np.asarray(tokens)[None])[0]))
 
     @torch.inference_mode()
     def features(self, tokens: np.ndarray) -> Pose151:

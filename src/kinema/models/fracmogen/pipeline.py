@@ -192,7 +192,8 @@ class FracMoGenGenerator:
         for request, text in zip(requests, texts, strict=True):
             length = request.seconds[0] if isinstance(request.seconds, tuple) else DEFAULT_SECONDS
             frames = max(round(length * fps), 2)
-            if len(request.prompts) > 1 or request.past or request.targets or frames > self.config.max_frames:
+            conditions = request.past or request.future or request.targets
+            if len(request.prompts) > 1 or conditions or frames > self.config.max_frames:
                 raise ValueError("generate_many takes requests of one prompt and one window, without past or targets")
             windows.append(Window(text, frames, (request.seed, 0, 0), None, ()))
         order = sorted(range(len(windows)), key=lambda k: windows[k].frames)

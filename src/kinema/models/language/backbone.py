@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from tokenizers import Tokenizer
 from torch import nn
 
@@ -19,6 +20,9 @@ from kinema.models.language.config import CONTEXT, LanguageConfig, described, of
 from kinema.models.language.vocabulary import check_tokenizer, read_tokenizer
 
 LORA_DROPOUT = 0.05
+LEAST_CONTEXT = 128  # a motion of full length and a short question, so that there is always something to learn from
+# what transformers raises, beside what it documents, where a configuration is not as it should be
+_UNUSABLE = (AttributeError, ImportError, LookupError, StrictDataclassError, TypeError)
 
 
 def build(sizes: dict[str, Any]) -> tuple[nn.Module, nn.Linear | None]:
@@ -30,9 +34,10 @@ def build(sizes: dict[str, Any]) -> tuple[nn.Module, nn.Linear | None]:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
-        return parts(AutoModelForCausalLM.from_config(AutoConfig.for_model(**sizes)))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"these are not the sizes of a causal language model ({error})") from None
+        config = _without_code(AutoConfig.for_model(**sizes))
+        return parts(AutoModelForCausalLM.from_config(config, trust_remote_code=False))
+    except (*_UNUSABLE, ArithmeticError, AssertionError) as error:
+        raise ValueError(f"these are not the sizes of a causal language model ({_reason(error)})") from None
 
 
 def parts(model: Any) -> tuple[nn.Module, nn.Linear | None]:
@@ -53,6 +58,16 @@ def parts(model: Any) -> tuple[nn.Module, nn.Linear | None]:
     return body, None if head.weight is model.get_input_embeddings().weight else head
 
 
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def _without_code(config: Any) -> Any:
+    """A configuration of transformers that no longer names code to be fetched and run for the attention."""
+    config._attn_implementation = None
+    return config
+
+
 def fetch(name: str) -> Path:
     """The folder of a backbone: a folder, or a Hugging Face repository id.
 
@@ -61,6 +76,8 @@ def fetch(name: str) -> Path:
     """
     if (Path(name) / "config.json").is_file():
         return Path(name)
+    if Path(name).exists():
+        raise ValueError(f"{name} is no backbone: it is no folder with a config.json")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -77,23 +94,28 @@ def read_sizes(folder: Path, codec: MotionCodec) -> tuple[LanguageConfig, Tokeni
     Motion begins above both its tokenizer's ids and the rows of its embedding, which are often more.
 
     Raises:
-        ValueError: a file is missing or damaged, the tokenizer holds our words, or no id ends a text.
+        ValueError: a file is missing or damaged, the tokenizer holds our words, no id ends a text, or the context is
+            too short for motion.
     """
     from transformers import AutoConfig
 
     tokenizer = read_tokenizer(folder / "tokenizer.json")
     check_tokenizer(tokenizer)
     try:
-        sizes = AutoConfig.from_pretrained(folder)
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{folder} is no model of transformers ({' '.join(str(error).split())[:200]})") from None
+        sizes = _without_code(AutoConfig.from_pretrained(folder, trust_remote_code=False))
+    except (OSError, ValueError, *_UNUSABLE) as error:
+        raise ValueError(f"{folder} is no model of transformers ({_reason(error)})") from None
+    if not isinstance(getattr(sizes, "vocab_size", None), int):
+        raise ValueError(f"{folder} is a {sizes.model_type}, not a language model of text alone")
     end = sizes.eos_token_id
     end = end[0] if isinstance(end, list) else end
     if not isinstance(end, int) or tokenizer.id_to_token(end) is None:
         raise ValueError(f"{folder / 'config.json'}: its eos_token_id is not in its tokenizer, so no answer could end")
     rows = int(sizes.vocab_size)
     text = max(rows, 1 + max(tokenizer.get_vocab().values()))
-    context = min(CONTEXT, int(getattr(sizes, "max_position_embeddings", CONTEXT)))
+    context = min(CONTEXT, int(getattr(sizes, "max_position_embeddings", None) or CONTEXT))
+    if context < LEAST_CONTEXT:
+        raise ValueError(f"{folder} reads {context} tokens at once; motion takes a backbone that reads {LEAST_CONTEXT}")
     config = LanguageConfig({}, codec.sha256, *of_codec(codec.config), text, end, context)
     sizes.vocab_size = config.size
     return replace(config, backbone=described(sizes)), tokenizer
@@ -105,13 +127,16 @@ def read_pretrained(folder: Path, size: int) -> tuple[nn.Module, nn.Linear | Non
     Raises:
         ValueError: the weights are missing, damaged, or no safetensors.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+        sizes = _without_code(AutoConfig.from_pretrained(folder, trust_remote_code=False))
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, config=sizes, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+        )
         model.resize_token_embeddings(size)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ValueError(f"{folder} holds no weights to start from ({' '.join(str(error).split())[:200]})") from None
+    except (OSError, ValueError, RuntimeError, *_UNUSABLE) as error:
+        raise ValueError(f"{folder} holds no weights to start from ({_reason(error)})") from None
     return parts(model)
 
 

@@ -7,6 +7,7 @@ import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import reduce
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from kinema.models.language.config import CONTEXT, LanguageConfig, embedded, of_
 from kinema.models.language.model import LanguageModel, merged, trainable
 from kinema.models.language.vocabulary import Encoded, Vocabulary, read_tokenizer, train_tokenizer
 from kinema.models.weights import read_weights, write_weights
+from kinema.motion.editing import joined_text
 from kinema.progress import track
 
 TEXT_DROP = 0.1  # how often an instruction is left out in training, for guidance
@@ -99,9 +101,15 @@ class Tokens:
             raise ValueError(f"the corpora hold no clips of at least {tasks.SHORTEST * stride} frames to train on")
 
     def part(self, share: float) -> Tokens:
-        """Those of a share of the takes of the train split, as if made with it."""
+        """Those of a share of the takes of the train split, as if made with it.
+
+        Raises:
+            ValueError: it holds no clips.
+        """
         found = copy.copy(self)
         kept = [drawn_share(take) < share for take in self.takes["train"]]
+        if not any(kept):
+            raise ValueError(f"a share of {share:g} of the takes of these corpora holds no clips to train on")
         for name in ("clips", "takes"):
             rows = getattr(self, name)
             setattr(found, name, rows | {"train": list(compress(rows["train"], kept))})
@@ -166,7 +174,7 @@ class LanguageTask:
         self.stage: tasks.Stage = stage
         self.samples, self.lora = batch, lora
         if codec is None:
-            codec = DEFAULT if start is None else Path(start) / "codec"
+            codec = DEFAULT if start is None else Path(start).absolute() / "codec"  # nothing of the hub
         self.codec_folder = registry.find(str(codec))
         self.codec = MotionCodec.load(codec)
         self.corpora = [Corpus.open(folder) for folder in corpora]
@@ -174,18 +182,28 @@ class LanguageTask:
             raise ValueError(f"the corpora must be at {self.codec.config.fps} fps, as the codec is")
         self._start = None if start is None else Path(start)
         self._backbone = None
+        # what the weights are made of, beside the corpora
+        made_of = [self.codec.info]
         if self._start is not None:
-            self.config = read_weights(self._start, LanguageModel)[0].config
+            model, info = read_weights(self._start, LanguageModel)
+            self.config = model.config
+            made_of.append(info)
             check_codec(self.config, self.codec, self.codec_folder)
             tokenizer = read_tokenizer(self._start / "tokenizer.json")
         elif backbone is not None:
             self._backbone = fetch(backbone)
+            name = f"the backbone {self._backbone.name if Path(backbone).exists() else backbone}"
+            made_of.append({"licence": f"that of {name}", "sources": [name]})
             self.config, tokenizer = read_sizes(self._backbone, self.codec)
         else:
             tokenizer = train_tokenizer({*tasks.words(), *_captions(self.corpora)})
             text, end = tokenizer.get_vocab_size(), 0
             config = LanguageConfig({}, self.codec.sha256, *of_codec(self.codec.config), text, end)
             self.config = replace(config, backbone=embedded(config.size, CONTEXT, **asdict(sizes or Sizes())))
+        licences = sorted({corpus.licence for corpus in self.corpora}) + [info.get("licence", "") for info in made_of]
+        self._licence = reduce(joined_text, filter(None, licences), licences[0])
+        sources = [{corpus.source for corpus in self.corpora}, *(info.get("sources", ()) for info in made_of)]
+        self._sources = sorted(set().union(*sources))
         self.vocabulary = Vocabulary(tokenizer, self.config)
         self.tasks = [(tasks.task(name), share) for name, share in tasks.SHARES[stage].items()]
         self.settings: Mapping[str, Any] = {
@@ -242,10 +260,8 @@ class LanguageTask:
     def export(self, model: nn.Module, folder: Path, report: dict[str, Any]) -> None:
         """Write the model, low-rank updates merged, with its tokenizer and its codec."""
         assert isinstance(model, LanguageModel)
-        licences = sorted({corpus.licence for corpus in self.corpora})
-        sources = sorted({corpus.source for corpus in self.corpora})
         about = {"stage": self.stage, "validated_on": self.validation}
-        about |= {"licence": "; ".join(licences), "sources": sources}
+        about |= {"licence": self._licence, "sources": self._sources}
         with atomic_write(folder / "tokenizer.json") as path:
             self.vocabulary.save(path)
         for name in ("config.json", "model.safetensors"):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kinema.conditions.request import Request
+from kinema.conditions.request import MAX_TEXT, Request
 from kinema.features import pose154
 from kinema.models import registry
 from kinema.models.codec.pipeline import MotionCodec, Stream
@@ -27,7 +27,7 @@ from kinema.models.language.vocabulary import Encoded, Vocabulary, read_tokenize
 from kinema.models.weights import read_weights
 from kinema.motion import Motion
 from kinema.motion.contacts import clean_feet
-from kinema.motion.editing import concatenate, resample
+from kinema.motion.editing import concatenate, joined_metadata, resample
 
 BLEND = 0.4  # s over which a motion that continues another leaves that one's last pose
 SENTENCE = 80  # tokens of the longest caption
@@ -92,7 +92,7 @@ class LanguageGenerator:
         """
         folder = Path(folder)
         model, info = read_weights(folder, LanguageModel)
-        codec = MotionCodec.load(folder / "codec")
+        codec = MotionCodec.load(folder.absolute() / "codec")  # "model/codec" would be looked for on the hub
         check_codec(model.config, codec, folder / "codec")
         vocabulary = Vocabulary(read_tokenizer(folder / "tokenizer.json"), model.config)
         return cls(model, vocabulary, codec, info, sampling)
@@ -132,16 +132,17 @@ class LanguageGenerator:
             self._length = max(2, int(ends[-1]))
             steps = np.diff(-(-ends // config.stride), prepend=0).tolist()
             for prompt, length in zip(request.prompts, steps, strict=True):
-                count = -(-length // self._room(prompt))
+                count = -(-length // self._room(prompt, request.future is not None))
                 self._parts += [Part(prompt, length * (k + 1) // count - length * k // count) for k in range(count)]
         for part in self._parts:
-            self._room(part.prompt)
+            self._room(part.prompt, request.future is not None)
         none = np.zeros((0, config.places), np.int64)
         self._request, self._made = request, 0
         self._before = none if request.past is None else self._past(request.past)
+        after = None if request.future is None else self._future(request.future)
         self._streams: list[Stream] = []
         self._seams = self._new_seams()
-        self._rows = self._run(request, self._before)
+        self._rows = self._run(request, self._before, after)
 
     def step(self) -> list[Motion] | None:
         """The next frames of each sample, those of one step of tokens, or None at the end. Feet are not cleaned."""
@@ -227,12 +228,13 @@ class LanguageGenerator:
         Raises:
             ValueError: it is on another skeleton, shorter than one step, or longer than the context.
         """
-        tokens = self.codec.encode(resample(motion, self.config.fps))
-        if len(tokens) > self._readable:
+        motion = resample(motion, self.config.fps)
+        if len(motion) // self.config.stride > self._readable:  # now, as it takes long to encode a long motion
             most = self._readable / self.config.steps_per_second
             raise ValueError(
                 f"the motion lasts {motion.seconds:.1f} s, and this model reads at most {most:.1f} s at once; crop it"
             )
+        tokens = self.codec.encode(motion)
         question = self.vocabulary.question(
             tasks.fill(tasks.task("motion_to_text").instructions[0], {"motion": tokens})
         )
@@ -249,12 +251,9 @@ class LanguageGenerator:
             ValueError: it is on another skeleton or shorter than one step, or seconds is out of range.
         """
         motion = resample(motion, self.config.fps)
-        (new,) = self.generate(Request(text or self._shown(motion), seconds, past=motion, seed=seed))
-        both = {
-            name: value if motion.metadata.get(name, value) == value else f"{motion.metadata[name]}; {value}"
-            for name, value in new.metadata.items()
-        }
-        return _joined([motion, new]).replace(metadata={**motion.metadata, **both})
+        text = self._shown(motion) if text is None else text
+        (new,) = self.generate(Request(text, seconds, past=motion, seed=seed))
+        return _joined([motion, new])
 
     def fill(self, before: Motion, after: Motion, seconds: float, text: str | None = None, seed: int = 0) -> Motion:
         """`before`, then `seconds` that lead over, then `after`, moved to where these end; all on BODY.
@@ -265,16 +264,16 @@ class LanguageGenerator:
             ValueError: a motion is on another skeleton or shorter than one step, or the gap is too short or too long.
         """
         before, after = (resample(motion, self.config.fps) for motion in (before, after))
-        text = text or self._shown(before)
+        text = self._shown(before) if text is None else text
         (middle,) = self.generate(Request(text, seconds, past=before, future=after, seed=seed))
         return concatenate([_joined([before, middle]), after], BLEND)
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def _run(self, request: Request, past: np.ndarray) -> Iterator[tuple[str, list[np.ndarray]]]:
+    def _run(
+        self, request: Request, past: np.ndarray, future: np.ndarray | None
+    ) -> Iterator[tuple[str, list[np.ndarray]]]:
         """The prompt and the tokens (places,) of each sample, step by step as they are decoded."""
-        future = None if request.future is None else self.codec.encode(resample(request.future, self.config.fps))
-        future = None if future is None else future[: tasks.PAST]
         tokens = [past] * request.samples  # of each sample, what it goes on from included
         for number, part in enumerate(self._parts):
             after = future if number == len(self._parts) - 1 else None
@@ -308,7 +307,7 @@ class LanguageGenerator:
     def _shown(self, motion: Motion) -> str:
         """What the end of a motion at the codec's rate shows, in a sentence."""
         last = min(len(motion), self._readable * self.config.stride)
-        return self.describe(_frames(motion, slice(len(motion) - last, None))) or "a person moves."
+        return self.describe(_frames(motion, slice(len(motion) - last, None)))[:MAX_TEXT] or "a person moves."
 
     def _question(
         self, prompt: str, steps: int | None, past: np.ndarray | None, future: np.ndarray | None = None
@@ -323,10 +322,10 @@ class LanguageGenerator:
         name = "length" if steps is not None else "text_to_motion"
         return tasks.instruction(name, self.vocabulary, **slots)
 
-    def _room(self, prompt: str) -> int:
-        """Steps of the longest window for a prompt; ValueError if it leaves hardly any."""
+    def _room(self, prompt: str, between: bool) -> int:
+        """Steps of the longest window for a prompt, between two motions or not; ValueError if it leaves hardly any."""
         past = np.zeros((tasks.PAST, self.config.places), np.int64)
-        question, _ = self._question(prompt, tasks.LONGEST, past)
+        question, _ = self._question(prompt, tasks.LONGEST, past, past if between else None)
         self.vocabulary.check_room(question, tasks.SHORTEST)
         return min(tasks.LONGEST, self.config.context - len(question))
 
@@ -347,6 +346,11 @@ class LanguageGenerator:
         motion = resample(motion, self.config.fps)
         frames = min(len(motion) // stride, 4 * tasks.PAST) * stride
         return self.codec.encode(_frames(motion, slice(len(motion) - frames, None)) if frames else motion)
+
+    def _future(self, motion: Motion) -> np.ndarray:
+        """The tokens of the beginning of a motion."""
+        motion = resample(motion, self.config.fps)
+        return self.codec.encode(_frames(motion, slice(0, 4 * tasks.PAST * self.config.stride)))[: tasks.PAST]
 
     def _decoded(self, tokens: np.ndarray) -> Motion:
         """The motion of tokens (N, places), all at once, from the origin facing +Z."""
@@ -382,4 +386,5 @@ def _joined(pieces: Sequence[Motion]) -> Motion:
     return pieces[0].replace(
         root_position=np.concatenate([piece.root_position for piece in pieces]),
         rotations=np.concatenate([piece.rotations for piece in pieces]),
+        metadata=joined_metadata(pieces),
     )

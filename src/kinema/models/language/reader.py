@@ -1,7 +1,8 @@
 """Reading one token after the other with what was read kept: a Llama by a function of our own, others by transformers.
 
 A reader takes what the body reads, (B, L, W), L of it at a time, and gives the last hidden states (B, L, W). Rows of a
-batch that are shorter than others are padded on their left; `skipped` (B,) says by how much.
+batch that are shorter than others are padded on their left; `skipped` (B,) says by how much. A row that has ended is
+read on, with nobody listening, as long as others have not; it may then be beyond the context.
 """
 
 from __future__ import annotations
@@ -30,13 +31,15 @@ class TransformersReader:
         from transformers import DynamicCache
 
         self._body, self._skipped = body, skipped
+        most: int | None = getattr(body.config, "max_position_embeddings", None)
+        self._last = most - 1 if most else None
         self._cache: Any = DynamicCache()
         self._at = 0
 
     def read(self, x: Tensor) -> Tensor:
         places = torch.arange(self._at + x.shape[1], device=x.device)
         seen = (places >= self._skipped[:, None]).long()  # (B, past + L)
-        numbers = (places[self._at :] - self._skipped[:, None]).clamp(min=0)
+        numbers = (places[self._at :] - self._skipped[:, None]).clamp(0, self._last)
         self._at += x.shape[1]
         return self._body(
             inputs_embeds=x, attention_mask=seen, position_ids=numbers, past_key_values=self._cache, use_cache=True
@@ -94,7 +97,7 @@ class LlamaReader:
         begin, end = self._at, self._at + count
         self._at = end
         places = torch.arange(begin, end, device=x.device)
-        numbers = (places - self._skipped[:, None]).clamp(min=0)  # (B, L)
+        numbers = (places - self._skipped[:, None]).clamp(0, len(llama.cosine) - 1)  # (B, L)
         cosine, sine = llama.cosine[numbers][:, None], llama.sine[numbers][:, None]  # (B, 1, L, size)
         mask = None
         if count > 1 or self._padded:

@@ -18,6 +18,7 @@ from kinema.models.language.config import SPECIALS, LanguageConfig
 
 END = "<end>"
 TEXT_SIZE = 2048  # ids of the text of the embedded backbone
+MAX_TOKENIZER_BYTES = 200_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +67,7 @@ class Vocabulary:
 
     def __init__(self, tokenizer: Tokenizer, config: LanguageConfig) -> None:
         check_tokenizer(tokenizer)
-        if (highest := max(tokenizer.get_vocab().values())) >= config.text:
+        if (highest := max(tokenizer.get_vocab().values(), default=-1)) >= config.text:
             raise ValueError(
                 f"the tokenizer has an id {highest}, and motion begins at {config.text}: it is not the tokenizer that "
                 "this model was trained with"
@@ -75,6 +76,8 @@ class Vocabulary:
             raise ValueError(f"the tokenizer has no id {config.end}, which is to end an answer; it is another's")
         self._tokenizer = tokenizer
         self._tokenizer.encode_special_tokens = True  # what a user types is text, whatever it looks like
+        self._tokenizer.no_padding()  # a text is read piece by piece, each as long as it is
+        self._tokenizer.no_truncation()
         self.config = config
         self._start = tokenizer.encode("").ids  # of tokenizers that mark the beginning
         self._separator = self.text("\n")
@@ -190,6 +193,8 @@ def read_tokenizer(path: Path) -> Tokenizer:
         ValueError: the file is missing or damaged.
     """
     try:
+        if path.stat().st_size > MAX_TOKENIZER_BYTES:
+            raise ValueError(f"it is larger than {MAX_TOKENIZER_BYTES} bytes")
         return Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except Exception as error:  # tokenizers raises nothing narrower
         reason = " ".join(str(error).split())[:200]
