@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from kinema.cli.files import In, Options, Reading, check_target, on_body, summary, waiting, write
+from kinema.cli.files import In, Options, Reading, check_target, on_body, one_thread, summary, waiting, write
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Continue:
         out = self.out or Path("out") / f"{self.source.stem}-continued.glb"
         check_target(out)
         motion = on_body(self.reading.read(self.source))
+        one_thread()
         from kinema.models.language.pipeline import LanguageGenerator
 
         with waiting("continuing", True):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from kinema.cli.files import Out, check_target, summary, waiting, write
+from kinema.cli.files import Out, check_target, one_thread, summary, waiting, write
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Decode:
 
     def run(self) -> None:
         check_target(self.out)
+        one_thread()
         with waiting("decoding", True):
             from kinema.models.codec.pipeline import MotionCodec, read_text
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from kinema.cli.files import In, Options, Reading, on_body, waiting
+from kinema.cli.files import In, Options, Reading, on_body, one_thread, waiting
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Describe:
     def run(self) -> None:
         self.reading.check([self.source])
         motion = on_body(self.reading.read(self.source))
+        one_thread()
         from kinema.models.language.pipeline import LanguageGenerator
 
         with waiting("describing", True):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import arg
 
-from kinema.cli.files import In, Options, Reading, on_body, waiting
+from kinema.cli.files import In, Options, Reading, on_body, one_thread, waiting
 from kinema.formats.files import atomic_write
 
 
@@ -31,6 +31,7 @@ class Encode:
         if self.out is not None and self.out.is_dir():
             raise IsADirectoryError(f"{self.out} is a folder; name a file in it")
         motion = self.reading.read(self.source)
+        one_thread()
         with waiting("encoding", True):
             from kinema.models.codec.pipeline import MotionCodec, write_text
             from kinema.motion.editing import resample

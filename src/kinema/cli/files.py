@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -156,6 +157,15 @@ def write(
     if robot is not None and ending(path, WRITERS) in QPOS:
         options["robot"] = robot
     save(motion, path, **options)
+
+
+def one_thread() -> None:
+    """Let torch use one thread, unless OMP_NUM_THREADS says else: the fastest for a single motion, and other programs
+    cannot slow it down."""
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
 
 
 def on_body(motion: Motion) -> Motion:

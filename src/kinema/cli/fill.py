@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from kinema.cli.files import Options, Reading, check_target, on_body, summary, waiting, write
+from kinema.cli.files import Options, Reading, check_target, on_body, one_thread, summary, waiting, write
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Fill:
         out = self.out or Path("out") / f"{self.before.stem}-{self.after.stem}.glb"
         check_target(out)
         before, after = (on_body(self.reading.read(source)) for source in (self.before, self.after))
+        one_thread()
         from kinema.models.language.pipeline import LanguageGenerator
 
         with waiting("filling", True):

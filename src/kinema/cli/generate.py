@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from kinema.cli.files import check_target, on_body, write
+from kinema.cli.files import check_target, on_body, one_thread, write
 from kinema.formats import WRITERS, ending, load
 
 if TYPE_CHECKING:
@@ -106,12 +105,9 @@ class Generate:
         return [out.with_name(f"{stem}-{number}{out.name[-len(kind) :]}") for number in range(1, self.samples + 1)]
 
     def _load(self) -> Generator:
-        import torch
-
         from kinema.models import registry
 
-        if "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(1)  # fastest for a single motion, and other programs cannot slow it down
+        one_thread()
         settings: dict[str, Any] = {name: getattr(self, name) for name in ("guidance", "steps", "temperature", "top_p")}
         settings |= {"chain": self._scales(), "foot_lock": self.foot_lock}
         given = {name: value for name, value in settings.items() if value is not None}
