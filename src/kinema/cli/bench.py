@@ -36,7 +36,7 @@ class Scaling:
     """Steps to train each; either this or the minutes."""
     minutes: Annotated[float | None, arg(metavar="FLOAT")] = None
     """Time to train each; large models take fewer steps then."""
-    batch: int = 48
+    batch: int = 24
     """Examples a step."""
 
     def run(self) -> None:

@@ -154,7 +154,7 @@ class TrainLanguage(_Run):
     """Of the takes of the training split; smaller shares are part of larger ones."""
     optimizer: Literal["adamw", "muon"] = "muon"
     """Muon for the matrices of repeated blocks and AdamW for the rest, or AdamW for all."""
-    batch: int = 48
+    batch: int = 24
     """Examples a step."""
 
     def task(self) -> Task:

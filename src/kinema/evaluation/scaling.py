@@ -112,7 +112,7 @@ def run(
     seeds: int = 2,
     steps: int | None = None,
     minutes: float | None = None,
-    batch: int = 48,
+    batch: int = 24,
 ) -> dict[str, Any]:
     """Train and judge what is not done yet, a seed of all cells before the next seed, and write the report.
 

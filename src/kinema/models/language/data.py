@@ -156,7 +156,7 @@ class LanguageTask:
         backbone: str | None = None,
         sizes: Sizes | None = None,
         lora: int = 0,
-        batch: int = 48,
+        batch: int = 24,
         share: float = 1.0,
         tokens: Tokens | None = None,
     ) -> None:
