@@ -32,9 +32,9 @@ class Sampling:
         ValueError: a number is out of range.
     """
 
-    guidance: float = 2.0
-    temperature: float = 1.0
-    top_p: float = 0.95
+    guidance: float = 3.0
+    temperature: float = 0.8
+    top_p: float = 0.9
     foot_lock: bool = True
 
     def __post_init__(self) -> None:
