@@ -30,6 +30,7 @@ from kinema.motion.contacts import clean_feet
 from kinema.motion.editing import concatenate, joined_metadata, resample
 
 BLEND = 0.4  # s over which a motion that continues another leaves that one's last pose
+TURN = 2  # steps of the past that a new sentence sees; at 16 it goes on as before, whatever the sentence
 SENTENCE = 80  # tokens of the longest caption
 TOGETHER = 32  # motions of generate_many that are made at once
 
@@ -277,9 +278,11 @@ class LanguageGenerator:
         tokens = [past] * request.samples  # of each sample, what it goes on from included
         for number, part in enumerate(self._parts):
             after = future if number == len(self._parts) - 1 else None
+            goes_on = number > 0 and part.prompt == self._parts[number - 1].prompt
+            # a long past outweighs a sentence that wants something else
+            seen = tasks.PAST if goes_on or after is not None else TURN
             questions = [
-                self._question(part.prompt, part.steps, row[-tasks.PAST :] if len(row) else None, after)
-                for row in tokens
+                self._question(part.prompt, part.steps, row[-seen:] if len(row) else None, after) for row in tokens
             ]
             answers = [self._answer(question, part.steps) for question, _ in questions]
             if part.steps is None:  # the first ends all
