@@ -57,7 +57,8 @@ def faults(tree: ast.AST) -> Iterator[str]:
             shell = options.get("shell")
             if shell is not None and not (isinstance(shell, ast.Constant) and shell.value is False):
                 yield f"calls {name} with a shell"
-            if "trust_remote_code" in options:
+            trusted = options.get("trust_remote_code")
+            if trusted is not None and not (isinstance(trusted, ast.Constant) and trusted.value is False):
                 yield f"calls {name} with trust_remote_code"
 
 
@@ -81,6 +82,7 @@ def test_nothing_runs_what_a_file_says(path: Path) -> None:
         "subprocess.run(text, shell=True)",
         "os.system(text)",
         "AutoModel.from_pretrained(name, trust_remote_code=True)",
+        "AutoModel.from_pretrained(name, trust_remote_code=trusted)",
     ],
 )
 def test_the_check_finds_what_it_looks_for(code: str) -> None:
