@@ -20,7 +20,7 @@ from kinema.features import pose154
 from kinema.models import registry
 from kinema.models.codec.pipeline import MotionCodec, Stream
 from kinema.models.language import tasks
-from kinema.models.language.data import check_codec
+from kinema.models.language.data import check_codec, collate
 from kinema.models.language.decoding import Answer, Decoder, Sampling
 from kinema.models.language.model import LanguageModel
 from kinema.models.language.vocabulary import Encoded, Vocabulary, read_tokenizer
@@ -31,6 +31,7 @@ from kinema.motion.editing import concatenate, joined_metadata, resample
 
 BLEND = 0.4  # s over which a motion that continues another leaves that one's last pose
 TURN = 2  # steps of the past that a new sentence sees; at 16 it goes on as before, whatever the sentence
+DRAWN = 16  # sentences that a description is chosen from
 SENTENCE = 80  # tokens of the longest caption
 TOGETHER = 32  # motions of generate_many that are made at once
 
@@ -224,7 +225,10 @@ class LanguageGenerator:
     # --- motion to text, and motion from motion -----------------------------------------------------------------------
 
     def describe(self, motion: Motion) -> str:
-        """A sentence about a motion on BODY.
+        """A sentence about a motion on BODY: of several that are drawn the one that this motion is likeliest for.
+
+        The model is better at motion for a sentence than at sentences, so it is asked both ways (a noisy channel, Brown
+        et al. 1993).
 
         Raises:
             ValueError: it is on another skeleton, shorter than one step, or longer than the context.
@@ -239,11 +243,23 @@ class LanguageGenerator:
         question = self.vocabulary.question(
             tasks.fill(tasks.task("motion_to_text").instructions[0], {"motion": tokens})
         )
-        answer = Answer(self.config, "text", longest=SENTENCE)
-        sampling = Sampling(guidance=1.0, temperature=0.0)
-        for _ in self._decoder.decode([question], [answer], [np.random.default_rng(0)], sampling):
+        answers = [Answer(self.config, "text", longest=SENTENCE) for _ in range(DRAWN)]
+        rngs = [np.random.default_rng(number) for number in range(DRAWN)]
+        for _ in self._decoder.decode([question] * DRAWN, answers, rngs, Sampling(1.0, 1.0, 0.9)):
             pass
-        return " ".join(piece for piece in self.vocabulary.decode(answer.ids) if isinstance(piece, str))
+        said = [self.vocabulary.decode(answer.ids) for answer in answers]
+        texts = sorted({" ".join(piece for piece in pieces if isinstance(piece, str)) for pieces in said})
+        return min(texts, key=lambda text: self._surprise(text, tokens))
+
+    @torch.inference_mode()
+    def _surprise(self, text: str, tokens: np.ndarray) -> float:
+        """Mean loss, in nats, of the tokens (N, places) of a motion given a sentence and all tokens before."""
+        seconds = tasks.written_seconds(len(tokens), self.config.steps_per_second)
+        asked, _ = tasks.instruction("length", self.vocabulary, caption=text, seconds=seconds)
+        whole = asked + Encoded(self.vocabulary.motion(tokens).ids[1:])  # the question has its `<mot>`
+        batch = collate([(whole, np.arange(len(whole)) >= len(asked))])
+        device = self.model.embedding.weight.device
+        return float(self.model({name: value.to(device) for name, value in batch.items()})["motion"])
 
     def continued(self, motion: Motion, seconds: float, text: str | None = None, seed: int = 0) -> Motion:
         """A motion on BODY and then `seconds` of what `text` says, or of what it already shows.
